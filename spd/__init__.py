@@ -1,0 +1,1 @@
+"""Parameter decomposition: reading decomposed models, and finding the groups of their components."""
