@@ -19,3 +19,7 @@ class ConfigError(SPDError):
 
 class RunFormatError(SPDError):
     """A decomposed run whose files are damaged, or do not fit each other, or are of a kind not known here."""
+
+
+class DamagedFileError(SPDError):
+    """A file of ours that is truncated, manipulated, or of a version not known here."""

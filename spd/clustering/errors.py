@@ -1,6 +1,6 @@
 """The errors of the clustering side; all are `spd.errors.SPDError`, so that one `except` catches them."""
 
-from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 
 __all__ = [
     "ActivationsError",
@@ -14,10 +14,6 @@ __all__ = [
 
 class ActivationsError(SPDError):
     """Activations that cannot be clustered: not finite, negative, wrong shape, no live component."""
-
-
-class DamagedFileError(SPDError):
-    """A file of ours that is truncated, manipulated, or of a version not known here."""
 
 
 class MemberFailedError(SPDError):

@@ -1,0 +1,219 @@
+"""Where everything is: every directory and file name once (spd.checked_files writes and reads them).
+
+    SPD_OUT_DIR/clustering/runs/<c-...>/  ensembles/<e-...>/  harvests/<h-...>/  ensemble_registry.db
+    SPD_OUT_DIR/sbatch_scripts/  slurm_logs/
+
+Ids are a letter, a dash and eight hexadecimal digits, and are checked before they become a path, so that no id leads
+out of these directories.
+"""
+
+import re
+import secrets
+from pathlib import Path
+from typing import ClassVar
+
+from spd.clustering.consts import DISTANCES_METHODS
+from spd.errors import ConfigError
+from spd.settings import spd_out_dir
+
+
+def clustering_dir() -> Path:
+    """SPD_OUT_DIR/clustering."""
+    return spd_out_dir() / "clustering"
+
+
+def registry_path() -> Path:
+    """The database of ensembles and their members."""
+    return clustering_dir() / "ensemble_registry.db"
+
+
+def sbatch_scripts_dir() -> Path:
+    """Submitted scripts, named by job."""
+    return spd_out_dir() / "sbatch_scripts"
+
+
+def slurm_logs_dir() -> Path:
+    """What submitted jobs print."""
+    return spd_out_dir() / "slurm_logs"
+
+
+class _Directory:
+    """A directory named by an id; `directory` is given where the files lie elsewhere than in SPD_OUT_DIR."""
+
+    prefix: ClassVar[str]
+    folder: ClassVar[str]
+    kind: ClassVar[str]
+
+    def __init__(self, identifier: str, directory: Path | None = None) -> None:
+        self.id = checked_id(identifier, self.prefix, self.kind)
+        self.directory = directory or clustering_dir() / self.folder / identifier
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, {str(self.directory)!r})"
+
+    @classmethod
+    def new_id(cls) -> str:
+        return f"{cls.prefix}-{secrets.token_hex(4)}"
+
+
+class RunPaths(_Directory):
+    """runs/<run_id>/: one clustering run."""
+
+    prefix, folder, kind = "c", "runs", "clustering run"
+
+    @property
+    def run_id(self) -> str:
+        return self.id
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "clustering_run_config.json"
+
+    @property
+    def history(self) -> Path:
+        """There only when the merge is complete."""
+        return self.directory / "history.zip"
+
+    @property
+    def metrics(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def plots(self) -> Path:
+        return self.directory / "plots"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "run.log"
+
+    @property
+    def stamp(self) -> Path:
+        return self.directory / "execution_stamp.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a run that is cut off needs to go on; there only while it runs."""
+        return self.directory / "checkpoint"
+
+    @property
+    def checkpoint_memberships(self) -> Path:
+        return self.checkpoint / "memberships.npz"
+
+    @property
+    def checkpoint_merge(self) -> Path:
+        return self.checkpoint / "merge.npz"
+
+
+class EnsemblePaths(_Directory):
+    """ensembles/<ensemble_id>/: several clustering runs and what they agree on."""
+
+    prefix, folder, kind = "e", "ensembles", "ensemble"
+
+    @property
+    def ensemble_id(self) -> str:
+        return self.id
+
+    @property
+    def pipeline_config(self) -> Path:
+        return self.directory / "pipeline_config.yaml"
+
+    @property
+    def clustering_run_config(self) -> Path:
+        return self.directory / "clustering_run_config.json"
+
+    @property
+    def stamp(self) -> Path:
+        return self.directory / "execution_stamp.json"
+
+    @property
+    def meta(self) -> Path:
+        return self.directory / "ensemble_meta.json"
+
+    @property
+    def merge_array(self) -> Path:
+        return self.directory / "ensemble_merge_array.npz"
+
+    @property
+    def plots(self) -> Path:
+        return self.directory / "plots"
+
+    @property
+    def stable_groups(self) -> Path:
+        return self.directory / "stable_groups.json"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "pipeline.log"
+
+    def distances(self, method: str) -> Path:
+        return self.directory / f"distances_{checked_method(method)}.npz"
+
+    def distances_figure(self, method: str) -> Path:
+        return self.directory / f"distances_{checked_method(method)}.png"
+
+    def run(self, run_id: str) -> RunPaths:
+        """A member: its directory lies beside this one's."""
+        return RunPaths(run_id, self.directory.parent.parent / RunPaths.folder / run_id)
+
+
+class HarvestPaths(_Directory):
+    """harvests/<harvest_id>/: memberships that several merges can start from."""
+
+    prefix, folder, kind = "h", "harvests", "harvest"
+
+    @property
+    def harvest_id(self) -> str:
+        return self.id
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "harvest_config.json"
+
+    @property
+    def memberships(self) -> Path:
+        return self.directory / "memberships.npz"
+
+    @property
+    def metadata(self) -> Path:
+        return self.directory / "metadata.json"
+
+
+def new_run_id() -> str:
+    """`c-` and 8 hexadecimal digits."""
+    return RunPaths.new_id()
+
+
+def new_ensemble_id() -> str:
+    """`e-` and 8 hexadecimal digits."""
+    return EnsemblePaths.new_id()
+
+
+def new_harvest_id() -> str:
+    """`h-` and 8 hexadecimal digits."""
+    return HarvestPaths.new_id()
+
+
+def checked_id(identifier: str, prefix: str, kind: str) -> str:
+    """The id, once it is sure that it names a directory of its kind and no other place.
+
+    Raises:
+        ConfigError: it is not of the form `<prefix>-<8 hexadecimal digits>`.
+    """
+    if not re.fullmatch(rf"{prefix}-[0-9a-f]{{8}}", identifier):
+        raise ConfigError(f"{identifier!r} is no id of {_with_article(kind)}: expected {prefix}-<8 hexadecimal digits>")
+    return identifier
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def checked_method(method: str) -> str:
+    """The name of a method of distances.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if method not in DISTANCES_METHODS:
+        raise ConfigError(f"unknown distances method {method!r}, known are {', '.join(DISTANCES_METHODS)}")
+    return method
