@@ -1,0 +1,126 @@
+"""Reading a decomposed run's checkpoint: tensors only, under today's names, sorted by what they belong to.
+
+1. Load with torch's weights-only reader: a pickle that holds anything but tensors is refused, not run.
+2. Translate older names of keys.
+3. Sort into the target's weights, each decomposed module's U, V and bias, and each causal importance function's layers.
+"""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spd.errors import RunFormatError
+
+_TARGET_PREFIXES = ("target_model.", "patched_model.")
+_CI_PREFIXES = ("_ci_fns.", "_gates.")
+_COMPONENTS_PREFIX = "_components."
+_BUFFERS_WITHOUT_MEANING = (
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    "rotary_sin",
+    "rotary_cos",
+    "rotary_emb.inv_freq",
+)
+"""Constants that some versions of the target classes store; ours and transformers' compute them."""
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint's tensors. Modules are named by their dotted path."""
+
+    path: Path
+    target: dict[str, Tensor] = field(default_factory=dict)
+    components: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    ci_functions: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict file, on the CPU, floating-point ones as float32.
+
+    Raises:
+        RunFormatError: the file is damaged, holds other Python objects, or is no state dict.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RunFormatError(
+            f"{path}: refused: expected a checkpoint of plain tensors, but it is damaged or holds other Python objects"
+            f" ({_first_sentence(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RunFormatError(f"{path}: the checkpoint is damaged: {_first_sentence(error)}") from error
+    if not isinstance(content, dict):
+        raise RunFormatError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise RunFormatError(f"{path}: {name!r}: expected a tensor, got {type(value).__name__}")
+    return {name: value.float() if value.is_floating_point() else value for name, value in content.items()}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a run's checkpoint.
+
+    Raises:
+        RunFormatError: see read_tensors; or a key that belongs to none of the known parts.
+    """
+    checkpoint = Checkpoint(path)
+    for key, value in read_tensors(path).items():
+        part, module, name = _place(key, path)
+        if part == "target":
+            if not name.endswith(_BUFFERS_WITHOUT_MEANING):
+                checkpoint.target[name] = value
+        else:
+            getattr(checkpoint, part).setdefault(module, {})[name] = value
+    return checkpoint
+
+
+def assign_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Put `weights` into `module`; every parameter must be there, with its shape, and nothing else.
+
+    `where` (file and part of it) opens the error message.
+
+    Raises:
+        RunFormatError: names the first tensor that is missing, of another shape, or of no use.
+    """
+    expected = module.state_dict()
+    for name, parameter in expected.items():
+        if name not in weights:
+            raise RunFormatError(f"{where}: tensor {name!r} of shape {tuple(parameter.shape)} is missing")
+        if weights[name].shape != parameter.shape:
+            raise RunFormatError(
+                f"{where}: tensor {name!r}: expected shape {tuple(parameter.shape)} by the config,"
+                f" got {tuple(weights[name].shape)}"
+            )
+    for name, weight in weights.items():
+        if name not in expected:
+            raise RunFormatError(f"{where}: tensor {name!r} of shape {tuple(weight.shape)} fits nothing in the config")
+    module.load_state_dict(weights, assign=True)
+
+
+def _place(key: str, path: Path) -> tuple[str, str, str]:
+    """(part, dotted module path, name within it) of a checkpoint key."""
+    if key.startswith(_COMPONENTS_PREFIX):
+        module, _, name = key.removeprefix(_COMPONENTS_PREFIX).partition(".")
+        return "components", module.replace("-", "."), name
+    for prefix in _CI_PREFIXES:
+        if key.startswith(prefix):
+            module, _, name = key.removeprefix(prefix).partition(".")
+            return "ci_functions", module.replace("-", "."), name
+    for prefix in _TARGET_PREFIXES:
+        if key.startswith(prefix):
+            name = key.removeprefix(prefix)
+            module, found, tensor = name.rpartition(".components.")
+            if found:
+                return "components", module, tensor
+            return "target", "", name.replace(".original.", ".")
+    raise RunFormatError(f"{path}: unknown tensor {key!r}: names begin with target_model., _components. or _ci_fns.")
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0][:200]

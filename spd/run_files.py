@@ -1,0 +1,97 @@
+"""Where a decomposed run's files are: a local directory, a checkpoint file, or a bundled example.
+
+1. `example:<name>` is `spd/examples/<name>/`.
+2. Anything else is a local path: a directory that holds `final_config.yaml` and `model_<step>.pth`, of which the
+   highest step is taken, or one such checkpoint, with its config beside it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from spd.errors import MissingFileError, RunFormatError
+
+CONFIG_NAME = "final_config.yaml"
+EXAMPLE_PREFIX = "example:"
+EXAMPLES_DIRECTORY = Path(__file__).resolve().parent / "examples"
+
+_CHECKPOINT_NAME = re.compile(r"model_(\d+)\.pth")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run on this machine."""
+
+    directory: Path
+    checkpoint: Path
+    config_path: Path
+
+    def resolve(self, value: str) -> Path | None:
+        """The existing path that `value` in the run's config means: absolute, else from the working directory, else
+        from the run directory; None where there is none (then it may be a name on a hub)."""
+        for base in (Path.cwd(), self.directory):
+            candidate = base / Path(value).expanduser()
+            if candidate.exists():
+                return candidate.resolve()
+        return None
+
+
+def locate_run(path: str | Path) -> RunFiles:
+    """Find a run's checkpoint and config.
+
+    Args:
+        path: a run directory, a checkpoint file, or `example:<name>`.
+
+    Raises:
+        MissingFileError: there is no such directory, file or example, or no checkpoint or config in it.
+    """
+    if isinstance(path, str) and path.startswith(EXAMPLE_PREFIX):
+        return _in_directory(_example_directory(path.removeprefix(EXAMPLE_PREFIX)))
+    local = Path(path).expanduser().absolute()
+    if local.is_dir():
+        return _in_directory(local)
+    if local.is_file():
+        return _with_config(local.parent, local)
+    raise MissingFileError(
+        f"{path}: no such run: expected a run directory, a checkpoint file, 'example:<name>',"
+        " or 'wandb:<entity>/<project>/<run_id>'"
+    )
+
+
+def checkpoint_step(name: str) -> int | None:
+    """The step of a checkpoint `model_<step>.pth`; None where `name` is no such name."""
+    match = _CHECKPOINT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def bundled_examples() -> list[str]:
+    """Names of the bundled decomposed runs."""
+    return sorted(path.parent.name for path in EXAMPLES_DIRECTORY.glob(f"*/{CONFIG_NAME}"))
+
+
+def _example_directory(name: str) -> Path:
+    known = bundled_examples()
+    if name not in known:
+        raise MissingFileError(
+            f"{EXAMPLE_PREFIX}{name}: no such bundled example: there are {', '.join(known) or 'none'}"
+        )
+    return EXAMPLES_DIRECTORY / name
+
+
+def _in_directory(directory: Path) -> RunFiles:
+    steps = {checkpoint_step(entry.name): entry for entry in directory.iterdir()}
+    known_steps = [step for step in steps if step is not None]
+    if not known_steps:
+        raise MissingFileError(f"{directory}: holds no checkpoint: expected files named model_<step>.pth")
+    return _with_config(directory, steps[max(known_steps)])
+
+
+def _with_config(directory: Path, checkpoint: Path) -> RunFiles:
+    config_path = directory / CONFIG_NAME
+    if not config_path.is_file():
+        raise MissingFileError(
+            f"{directory}: holds no {CONFIG_NAME}, which must lie beside the checkpoint {checkpoint.name}"
+        )
+    if checkpoint.suffix not in (".pth", ".pt"):
+        raise RunFormatError(f"{checkpoint}: is not a checkpoint: expected a file named model_<step>.pth")
+    return RunFiles(directory=directory, checkpoint=checkpoint, config_path=config_path)
