@@ -1,0 +1,423 @@
+"""The merges of one clustering run, and what can be asked of them.
+
+A history keeps the merges themselves (two numbers each); partitions at an iteration, at many, or at all of them are
+derived when asked for (math/merge_paths). Iteration i is the state after merge i; negative iterations count from the
+end. Groups are numbered 0 .. k - 1 in the order of their least components.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from spd.clustering.consts import ComponentLabels, MergePair
+from spd.clustering.errors import SPDError
+from spd.clustering.math.merge_matrix import BatchedGroupMerge, GroupMerge
+from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.merge_history_ensemble import MergeHistoryEnsemble
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MergeHistory", "MergeHistoryEnsemble", "MergeState", "Partitions"]
+
+ALL_PARTITIONS_LIMIT = 8 * 2**30
+"""Bytes that `history.merges.group_idxs` may take; beyond it, ask for the iterations that are needed."""
+
+
+@dataclass(frozen=True)
+class MergeState:
+    """One iteration: its index, the pair of groups merged (indices before the merge), the partition after it."""
+
+    idx: int
+    selected_pair: MergePair
+    merges: GroupMerge
+
+
+class Partitions:
+    """The partitions of a history, derived when asked for: `[iteration]`, a slice of iterations, or all."""
+
+    def __init__(self, component_merges: np.ndarray, n_components: int) -> None:
+        self._component_merges = component_merges
+        self._n_components = n_components
+        self._all: np.ndarray | None = None
+
+    def at(self, iterations: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(len(iterations), n_components) group indices, of the smallest of int16, int32, int64 that holds them.
+
+        Raises:
+            SPDError: there is no such iteration.
+        """
+        from spd.clustering.math.merge_paths import group_idxs_at
+
+        wanted = [self._index(iteration) for iteration in iterations]
+        return group_idxs_at(self._component_merges, self._n_components, wanted)
+
+    @property
+    def group_idxs(self) -> np.ndarray:
+        """(n_iters, n_components) group indices at every iteration; computed once, then kept.
+
+        Raises:
+            SPDError: they would take more than ALL_PARTITIONS_LIMIT bytes.
+        """
+        if self._all is None:
+            from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
+
+            size = len(self) * self._n_components * smallest_int_dtype(self._n_components).itemsize
+            if size > ALL_PARTITIONS_LIMIT:
+                raise SPDError(
+                    f"the groups of {self._n_components} components at all {len(self)} iterations take "
+                    f"{size / 2**30:.0f} GiB; ask for the iterations that are needed: history.merges.at([...])"
+                )
+            self._all = group_idxs_at(self._component_merges, self._n_components, np.arange(len(self)))
+        return self._all
+
+    @property
+    def k_groups(self) -> np.ndarray:
+        """(n_iters,) int64 number of groups after each merge."""
+        return self._n_components - 1 - np.arange(len(self), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._component_merges)
+
+    def __getitem__(self, iteration: int | slice) -> "GroupMerge | BatchedGroupMerge":
+        if isinstance(iteration, slice):
+            rows = range(len(self))[iteration]
+            return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
+        index = self._index(iteration)
+        return GroupMerge(self.at([index])[0], self._n_components - 1 - index)
+
+    def __iter__(self) -> Iterator[GroupMerge]:
+        for index in range(len(self)):
+            yield GroupMerge(self.at([index])[0], self._n_components - 1 - index)
+
+    def _index(self, iteration: int) -> int:
+        index = int(iteration)
+        if not -len(self) <= index < len(self):
+            raise IterationError(f"iteration {index} does not exist, the history has {len(self)}")
+        return index % len(self)
+
+
+class IterationError(SPDError, IndexError):
+    """An iteration that the history does not have."""
+
+
+class MergeHistory:
+    """The merges of one run, their costs, and the description length (MDL) after each.
+
+    Args:
+        labels: (n_components,) `<module>:<index>` of each component, all different.
+        merge_config: how the run merged.
+        selected_pairs: (n_iters, 2) group indices of each merge just before it.
+        merge_pair_cost: (n_iters,) change of the normalised MDL by each merge, in bits a sample; None: not known.
+        mdl_loss_norm: (n_iters,) normalised MDL after each merge, in bits a sample; None: not known.
+        initial_mdl_loss_norm: the same before the first merge.
+        merge_options: options beside the seven fields of merge_config.
+        considered_fraction: (n_iters,) share of all pairs that the sampler `range` drew from; None: not known.
+        is_complete: False for a run that was cut off.
+
+    Raises:
+        SPDError: the arrays do not fit each other, or the pairs are no path of merges.
+    """
+
+    def __init__(
+        self,
+        labels: ComponentLabels,
+        merge_config: MergeConfig,
+        selected_pairs: np.ndarray,
+        merge_pair_cost: np.ndarray | None = None,
+        mdl_loss_norm: np.ndarray | None = None,
+        initial_mdl_loss_norm: float | None = None,
+        *,
+        merge_options: MergeOptions = MergeOptions(),  # noqa: B008 (frozen)
+        considered_fraction: np.ndarray | None = None,
+        is_complete: bool = True,
+    ) -> None:
+        self.labels: ComponentLabels = _checked_labels(labels)
+        self.merge_config = merge_config
+        self.merge_options = merge_options
+        self.is_complete = is_complete
+        self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
+        pairs = np.asarray(selected_pairs)
+        self.selected_pairs: np.ndarray = pairs.astype(np.int64) if pairs.size else np.zeros((0, 2), np.int64)
+        self.component_merges: np.ndarray = self._component_merges()
+        self.merge_pair_cost = self._per_iteration(merge_pair_cost, "merge_pair_cost")
+        self.mdl_loss_norm = self._per_iteration(mdl_loss_norm, "mdl_loss_norm")
+        self.considered_fraction = self._per_iteration(considered_fraction, "considered_fraction")
+        self.merges = Partitions(self.component_merges, self.c_components)
+
+    @classmethod
+    def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> Self:
+        """A history without merges yet."""
+        return cls(labels, merge_config, np.zeros((0, 2), np.int64))
+
+    def add_iteration(
+        self,
+        idx: int,
+        selected_pair: MergePair,
+        current_merge: GroupMerge,
+        *,
+        merge_pair_cost: float | None = None,
+        mdl_loss_norm: float | None = None,
+    ) -> None:
+        """Append merge `idx`, the next one: the pair of groups merged, and the partition after it. O(n).
+
+        Raises:
+            SPDError: idx is not the next iteration, or the partition is not what merging the pair gives.
+        """
+        n_before = self.n_iters_current
+        if idx != n_before:
+            raise SPDError(f"expected iteration {n_before}, the next one, got {idx}")
+        before = self.merges[-1] if n_before else GroupMerge.identity(self.c_components)
+        assert isinstance(before, GroupMerge)
+        pair = (int(selected_pair[0]), int(selected_pair[1]))
+        if before.merge_groups(*pair) != current_merge:
+            raise SPDError(
+                f"iteration {idx}: the partition given is not what merging groups {pair[0]} and {pair[1]} gives"
+            )
+        least = sorted(int(np.argmax(before.group_idxs == group)) for group in pair)
+        self.selected_pairs = np.concatenate([self.selected_pairs, [pair]])
+        self.component_merges = np.concatenate([self.component_merges, [least]])
+        self.merge_pair_cost = _appended(self.merge_pair_cost, merge_pair_cost, n_before)
+        self.mdl_loss_norm = _appended(self.mdl_loss_norm, mdl_loss_norm, n_before)
+        self.considered_fraction = None
+        self.merges = Partitions(self.component_merges, self.c_components)
+
+    @property
+    def c_components(self) -> int:
+        """Number of components."""
+        return len(self.labels)
+
+    @property
+    def n_iters_current(self) -> int:
+        """Number of merges made."""
+        return len(self.selected_pairs)
+
+    @property
+    def total_iterations(self) -> int:
+        """Number of merges made."""
+        return self.n_iters_current
+
+    @property
+    def initial_k_groups(self) -> int:
+        """Number of groups before the first merge."""
+        return self.c_components
+
+    @property
+    def final_k_groups(self) -> int:
+        """Number of groups after the last merge."""
+        return self.c_components - self.n_iters_current
+
+    def __len__(self) -> int:
+        return self.n_iters_current
+
+    def __getitem__(self, iteration: int) -> MergeState:
+        merge = self.merges[iteration]
+        assert isinstance(merge, GroupMerge)
+        index = iteration % len(self)
+        low, high = self.selected_pairs[index]
+        return MergeState(index, (int(low), int(high)), merge)
+
+    def __iter__(self) -> Iterator[MergeState]:
+        return (self[index] for index in range(len(self)))
+
+    def latest(self) -> MergeState:
+        """The last iteration.
+
+        Raises:
+            SPDError: no merge was made.
+        """
+        if not len(self):
+            raise IterationError("the history has no iterations yet")
+        return self[-1]
+
+    def get_unique_clusters(self, iteration: int) -> list[int]:
+        """The indices of all groups at an iteration."""
+        return [int(group) for group in np.unique(self.merges.at([iteration])[0])]
+
+    def get_cluster_component_labels(self, iteration: int, cluster_id: int) -> ComponentLabels:
+        """The labels of one group's components, in the order of `labels`.
+
+        Raises:
+            SPDError: there is no such iteration or group.
+        """
+        groups = self.merges.at([iteration])[0]
+        members = np.flatnonzero(groups == cluster_id)
+        if not members.size:
+            raise SPDError(f"there is no group {cluster_id} at iteration {iteration}, groups are 0 .. {groups.max()}")
+        return [self.labels[component] for component in members]
+
+    def get_cluster_components_info(self, iteration: int, cluster_id: int) -> list[dict[str, Any]]:
+        """For each component of one group: its module, its index in the module, its label.
+
+        Raises:
+            SPDError: there is no such iteration or group, or a label is not `<module>:<index>`.
+        """
+        return [_component_info(label) for label in self.get_cluster_component_labels(iteration, cluster_id)]
+
+    @property
+    def best_n_merges(self) -> int:
+        """The number of merges at the least MDL (the first such, when equal); 0 when no merge pays.
+
+        Raises:
+            SPDError: the history holds no MDL (files of goodfire-ai/spd do not), or one that is not a number.
+        """
+        if not len(self):
+            return 0
+        return int(np.argmin(self.mdl_path()))
+
+    @property
+    def best_iteration(self) -> int | None:
+        """best_n_merges - 1, the iteration whose state has the least MDL; None when no merge pays."""
+        return self.best_n_merges - 1 if self.best_n_merges else None
+
+    def mdl_path(self) -> np.ndarray:
+        """(n_iters + 1,) normalised MDL in bits a sample, after 0, 1, 2, ... merges.
+
+        Raises:
+            SPDError: it is not known, or not a number somewhere.
+        """
+        if self.mdl_loss_norm is None:
+            raise SPDError(
+                "this history holds no costs (files of goodfire-ai/spd do not), so its best iteration is unknown"
+            )
+        initial = self.initial_mdl_loss_norm
+        if initial is None and self.merge_pair_cost is not None and len(self):
+            initial = float(self.mdl_loss_norm[0] - self.merge_pair_cost[0])
+        if initial is None:
+            raise SPDError("this history holds no MDL before the first merge, so its best iteration is unknown")
+        path = np.concatenate([[initial], self.mdl_loss_norm])
+        wrong = np.flatnonzero(~np.isfinite(path))
+        if wrong.size:
+            raise SPDError(f"the MDL after {wrong[0]} merges is {path[wrong[0]]}, so the best iteration is unknown")
+        return path
+
+    def linkage(self) -> np.ndarray:
+        """(n_components - 1, 4) linkage matrix of scipy.cluster.hierarchy, height = iteration + 1.
+
+        Groups left when the merge stopped early are joined at the heights that follow.
+        """
+        from spd.clustering.math.linkage import linkage_matrix
+
+        return linkage_matrix(self.component_merges, self.c_components)
+
+    def metadata(self) -> dict[str, Any]:
+        """What metadata.json holds: merge_config, c_components, n_iters_current, labels."""
+        return {
+            "merge_config": self.merge_config.model_dump(mode="json"),
+            "c_components": self.c_components,
+            "n_iters_current": self.n_iters_current,
+            "labels": self.labels,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers about the run; the best state and its MDL are None where the MDL is not known."""
+        try:
+            best: int | None = self.best_n_merges
+            best_mdl = float(self.mdl_path()[best]) if len(self) else self.initial_mdl_loss_norm
+        except SPDError:
+            best = best_mdl = None
+        return {
+            "c_components": self.c_components,
+            "total_iterations": self.total_iterations,
+            "initial_k_groups": self.initial_k_groups,
+            "final_k_groups": self.final_k_groups,
+            "best_n_merges": best,
+            "best_k_groups": None if best is None else self.c_components - best,
+            "initial_mdl_loss_norm": self.initial_mdl_loss_norm,
+            "best_mdl_loss_norm": best_mdl,
+            "final_mdl_loss_norm": None
+            if self.mdl_loss_norm is None or not len(self)
+            else float(self.mdl_loss_norm[-1]),
+            "is_complete": self.is_complete,
+            "merge_config": self.merge_config.model_dump(mode="json"),
+        }
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row a merge: the pair, the labels of the two least components, sizes, k_groups, and what is known of
+        costs (bits a sample)."""
+        import pandas as pd
+
+        from spd.clustering.math.merge_paths import sizes_before_merges
+
+        labels = np.array(self.labels, dtype=object)
+        sizes = sizes_before_merges(self.component_merges, self.c_components)
+        columns: dict[str, Any] = {
+            "iteration": np.arange(len(self)),
+            "group_a": self.selected_pairs[:, 0],
+            "group_b": self.selected_pairs[:, 1],
+            "kept_label": labels[self.component_merges[:, 0]],
+            "absorbed_label": labels[self.component_merges[:, 1]],
+            "kept_size": sizes[:, 0],
+            "absorbed_size": sizes[:, 1],
+            "k_groups": self.merges.k_groups,
+        }
+        for name in ("merge_pair_cost", "mdl_loss_norm", "considered_fraction"):
+            if getattr(self, name) is not None:
+                columns[name] = getattr(self, name)
+        return pd.DataFrame(columns)
+
+    def save(self, path: Path | str) -> None:
+        """Write history.zip, whole or not at all; its layout: history_files."""
+        from spd.clustering.history_files import write_history
+
+        write_history(self, Path(path))
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read a history.zip, ours or one of goodfire-ai/spd.
+
+        Raises:
+            MissingFileError: there is no such file.
+            DamagedFileError: it is truncated, contradictory, or of an unknown version; names file and member.
+        """
+        from spd.clustering.history_files import read_history
+
+        return cls(**read_history(Path(path)))
+
+    def __repr__(self) -> str:
+        state = "" if self.is_complete else ", incomplete"
+        return f"MergeHistory({self.c_components} components, {self.n_iters_current} merges{state})"
+
+    def _component_merges(self) -> np.ndarray:
+        from spd.clustering.math.merge_paths import pairs_to_component_merges
+
+        try:
+            return pairs_to_component_merges(self.selected_pairs, self.c_components)
+        except ValueError as error:
+            raise SPDError(str(error)) from error
+
+    def _per_iteration(self, values: np.ndarray | None, name: str) -> np.ndarray | None:
+        if values is None:
+            return None
+        array = np.asarray(values, np.float64)
+        if array.shape != (self.n_iters_current,):
+            raise SPDError(f"{name}: expected one number for each of {self.n_iters_current} merges, got {array.shape}")
+        return array
+
+
+def _checked_labels(labels: ComponentLabels) -> ComponentLabels:
+    checked = [str(label) for label in labels]
+    if len(set(checked)) != len(checked):
+        twice = next(label for i, label in enumerate(checked) if label in checked[:i])
+        raise SPDError(f"labels must differ, {twice!r} is given twice")
+    for label in checked:
+        if label.splitlines() != [label]:
+            raise SPDError(f"a label must be one line of text, got {label!r}")
+    return checked
+
+
+def _component_info(label: str) -> dict[str, Any]:
+    module, _, index = label.rpartition(":")
+    if not module or not index.isdecimal():
+        raise SPDError(f"a component's label is <module>:<index>, got {label!r}")
+    return {"module": module, "index": int(index), "label": label}
+
+
+def _appended(values: np.ndarray | None, value: float | None, n_before: int) -> np.ndarray | None:
+    """`values` with one more; unknown throughout once it is unknown for one."""
+    if value is None or (values is None and n_before):
+        return None
+    return np.append(np.zeros(0) if values is None else values, float(value))
