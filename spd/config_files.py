@@ -6,6 +6,7 @@ file, the key, what was expected and what was got.
 
 import json
 import re
+import reprlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spd.errors import ConfigError, MissingFileError
+
+
+_SHORT = reprlib.Repr(maxstring=200, maxother=200, maxlist=10)
+"""Values as messages show them: a short file of aliases can stand for a value of any length."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,13 +39,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Numbers as YAML 1.2 has them: 1e-3 is one; 12:00:00 and 010 are not the 43200 and the 8 that YAML 1.1 makes of them.
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _Loader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(_NUMBERS[0], re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    _NUMBERS[1],
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
 )
 
 
@@ -94,7 +106,8 @@ def describe_validation_error(error: ValidationError) -> str:
             problems.append(f"{key!r} is missing")
             continue
         message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+        says_itself = isinstance(item["input"], dict | BaseModel) or item["type"] == "value_error"
+        got = "" if says_itself else f" (got {_SHORT.repr(item['input'])})"
         problems.append(f"{key}: {message}{got}" if item["loc"] else message)
     return "; ".join(problems)
 
@@ -105,14 +118,15 @@ class FrozenConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
     @classmethod
-    def from_mapping(cls, content: dict[str, Any], where: str) -> Self:
-        """Validate; `where` (a file, a flag) opens the error message.
+    def from_mapping(cls, content: dict[str, Any], where: str, *, directory: Path | None = None) -> Self:
+        """Validate; `where` (a file, a flag) opens the error message. Validators find `directory`, that of the file,
+        in their context.
 
         Raises:
             ConfigError: one sentence with every problem found.
         """
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(content, context={"directory": directory})
         except ValidationError as error:
             raise ConfigError(f"{where}: {describe_validation_error(error)}") from error
 
@@ -123,7 +137,18 @@ class FrozenConfig(BaseModel):
         Raises:
             MissingFileError, ConfigError: one sentence that names the file and the key.
         """
-        return cls.from_mapping(load_mapping(path), str(path))
+        return cls.from_mapping(load_mapping(path), str(path), directory=Path(path).absolute().parent)
+
+    def replaced(self, **values: Any) -> Self:
+        """The config with other values, checked as if it had been read so.
+
+        Raises:
+            ConfigError: the values do not fit.
+        """
+        try:
+            return self.model_validate({**self.model_dump(exclude_unset=True), **values}) if values else self
+        except ValidationError as error:
+            raise ConfigError(describe_validation_error(error)) from error
 
     def to_file(self, path: Path | str) -> None:
         """Write as .json, .yaml or .yml (by the ending), whole or not at all."""
