@@ -1,0 +1,142 @@
+"""What every command does alike: errors as one sentence, exit statuses, flags that override a config, logging.
+
+Exit status 0: done; 1: an error of the user's or of a member's; 2: wrong flags (argparse); 130 and 143: interrupted,
+terminated. Nothing expensive is imported here: `--help` must answer at once.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from spd.errors import SPDError
+
+logger = logging.getLogger("spd")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the command the way Ctrl-C does, so that what is in progress is left in order."""
+
+
+def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """A parser that takes flags by their full names only and knows `--debug`."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, and debug messages")
+    return parser
+
+
+def run_command(
+    parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], None], argv: list[str] | None = None
+) -> int:
+    """Parse the flags, run the body, and turn its errors into one sentence and an exit status."""
+    arguments = parser.parse_args(argv)
+    set_up_logging(debug=arguments.debug)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        body(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if arguments.debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {describe_error(error)}\n")
+        if isinstance(error, Terminated):
+            return 143
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for people; what is not a user's error names its class, and how to see more."""
+    if isinstance(error, Terminated):
+        return "terminated"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    message = " ".join(str(error).split())
+    if isinstance(error, SPDError):
+        return message
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if message else ''}{message}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    return f"unexpected {type(error).__name__}: {message} (--debug shows where)"
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def set_up_logging(*, debug: bool = False) -> None:
+    """Messages go to stderr, warnings of libraries included; results go to stdout by print."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_TerminalFormatter())
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.propagate = False
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").handlers[:] = [handler]
+
+
+def log_to_file(path: Path) -> None:
+    """From now on messages are also appended, with time and process, to this file.
+
+    Raises:
+        SPDError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise SPDError(f"{path}: cannot be written: {error.strerror or error}") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logging.getLogger("py.warnings").addHandler(handler)
+
+
+class _TerminalFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name == "py.warnings":  # "file:line: Category: text\n  source line"
+            message = message.splitlines()[0].split(": ", 1)[-1]
+        return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
+
+
+def add_override_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that replace a value of a config. One that is not given is absent from the parsed arguments."""
+    parser.add_argument(
+        "--wandb-project",
+        type=none_or_text,
+        default=argparse.SUPPRESS,
+        metavar="X|None",
+        help="log to this W&B project; None: do not log",
+    )
+    parser.add_argument(
+        "--wandb-entity", type=none_or_text, default=argparse.SUPPRESS, metavar="E", help="the W&B entity"
+    )
+    parser.add_argument(
+        "--dataset-streaming",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="stream the dataset instead of loading it",
+    )
+
+
+def given_flags(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Of these names, those that the user gave, with their values."""
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
+def none_or_text(value: str) -> str | None:
+    """`None` and `null` mean null."""
+    return None if value in ("None", "none", "null", "") else value
