@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spd.errors import ConfigError, MissingFileError
 
-
-_SHORT = reprlib.Repr(maxstring=200, maxother=200, maxlist=10)
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist = 200, 200, 10
 """Values as messages show them: a short file of aliases can stand for a value of any length."""
 
 
