@@ -1,29 +1,25 @@
 """Which component is active on which sample: the sparse matrix that a merge starts from.
 
-`Memberships` is a compressed-row matrix with labelled columns. `MembershipBuilder` makes one from a stream of
-micro-batches of importances:
-
-1. each micro-batch is compared with the threshold and only its active entries are kept;
-2. the greatest (or mean) importance of each component is updated over all entries, active or not;
-3. at the end dead components are taken out by that statistic, and the columns are numbered anew.
-
-So memory grows with the active entries (4 bytes each, 8 with soft values), never with samples x components.
+A compressed-row matrix with labelled columns: 4 bytes an active entry, 8 with soft values, 8 a sample. From a whole
+matrix by `Memberships.from_activations`, from a stream of micro-batches by `membership_builder.MembershipBuilder`.
 """
 
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from spd.atomic_files import atomic_write
+from spd.checked_files import read_npz, write_npz
+from spd.clustering.component_checks import (
+    check_labels,
+    check_values,
+)
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.errors import ActivationsError, DamagedFileError, MissingFileError
+from spd.clustering.errors import ActivationsError, DamagedFileError
 from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import (
     CHUNK,
@@ -194,8 +190,7 @@ class Memberships:
             members["values"] = self.values
         members["labels"] = np.array(self.labels, dtype=np.str_)
         members["dead_labels"] = np.array(self.dead_labels, dtype=np.str_)
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **members)  # type: ignore[arg-type]
+        write_npz(Path(path), members, compressed=False)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -206,7 +201,7 @@ class Memberships:
             DamagedFileError: it is no .npz of memberships, or its arrays do not fit each other.
         """
         path = Path(path)
-        members = _read_members(path)
+        members = read_npz(path)
         problem = _find_problem(members)
         if problem:
             raise DamagedFileError(f"{path}: is no file of memberships: {problem}")
@@ -214,36 +209,15 @@ class Memberships:
         return cls(members["indptr"], members["indices"], members.get("values"), labels, dead_labels)
 
 
-_MEMBERS: dict[str, tuple[str, bool]] = {
-    "indptr": ("<i8", True),
-    "indices": ("<i4", True),
-    "values": ("<f4", False),
-    "labels": ("U", True),
-    "dead_labels": ("U", True),
-}
-"""Name of each array in the file: its type, and whether it must be there."""
-
-
-def _read_members(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DamagedFileError(f"{path}: is a single array, a .npz of memberships was expected")
-            return {name: file[name] for name in _MEMBERS if name in file.files}
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file of memberships") from error
-    except DamagedFileError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DamagedFileError(f"{path}: cannot be read as a .npz file: {reason}") from error
+_MEMBERS: dict[str, str] = {"indptr": "<i8", "indices": "<i4", "values": "<f4", "labels": "U", "dead_labels": "U"}
+"""Name of each array in the file, and its type; `values` is there only in soft memberships."""
 
 
 def _find_problem(members: Mapping[str, np.ndarray]) -> str | None:
     """What keeps these arrays from being memberships, in words; None when they are."""
-    for name, (dtype, required) in _MEMBERS.items():
+    for name, dtype in _MEMBERS.items():
         if name not in members:
-            if required:
+            if name != "values":
                 return f"{name!r} is missing"
             continue
         array = members[name]
@@ -270,160 +244,3 @@ def _find_problem(members: Mapping[str, np.ndarray]) -> str | None:
         if not rises.all():
             return "the components of a row must be ascending"
     return None
-
-
-class MembershipBuilder:
-    """Memberships from a stream of micro-batches, see the steps above.
-
-    Args:
-        activation_threshold: active where above it; None: soft.
-        filter_dead_threshold: a component whose statistic is below it is dead; <= 0: none is.
-        filter_dead_stat: "max" or "mean", over all samples.
-    """
-
-    def __init__(
-        self,
-        activation_threshold: float | None,
-        filter_dead_threshold: float,
-        filter_dead_stat: Literal["max", "mean"] = "max",
-    ) -> None:
-        self._activation_threshold = activation_threshold
-        self._dead_threshold = filter_dead_threshold
-        self._dead_stat = filter_dead_stat
-        self._rows = SparseRows(is_soft=activation_threshold is None)
-        self._widths: dict[str, int] = {}
-        self._labels: list[str] = []
-        self._greatest = np.zeros(0, np.float32)
-        self._sum = np.zeros(0, np.float64)
-
-    @property
-    def n_samples(self) -> int:
-        """Rows added so far."""
-        return self._rows.n_rows
-
-    def add(self, activations: Mapping[str, np.ndarray]) -> None:
-        """One micro-batch: for each module its importances (n_rows, C), the modules always in the same order.
-
-        Raises:
-            ActivationsError: a negative or infinite value (naming the component), or modules, widths or row counts
-                that differ from each other or from the micro-batches before.
-        """
-        self._check_modules(activations)
-        blocks = list(activations.values())
-        greatest = np.concatenate([block.max(axis=0) for block in blocks])
-        check_values(np.concatenate([block.min(axis=0) for block in blocks]), greatest, self._labels)
-        np.maximum(self._greatest, greatest, out=self._greatest)
-        if self._dead_stat == "mean":
-            self._sum += np.concatenate([block.sum(axis=0, dtype=np.float64) for block in blocks])
-        self._rows.append_dense(blocks, self._activation_threshold)
-
-    def finish(self, module_name_filter: str | Sequence[str] | None = None) -> Memberships:
-        """The memberships of the live components of these modules; nothing can be added afterwards.
-
-        Raises:
-            ActivationsError: nothing was added, no module has that name, or no component is alive.
-        """
-        if not self.n_samples:
-            raise ActivationsError("there is no sample to take memberships from")
-        chosen = matching_modules(self._widths, module_name_filter)
-        in_module = np.concatenate([np.full(width, name in chosen) for name, width in self._widths.items()])
-        statistic = self._greatest if self._dead_stat == "max" else self._sum / self.n_samples
-        is_alive = live_components(statistic[in_module], self._dead_threshold, self._dead_stat)
-        alive = in_module.copy()
-        alive[in_module] = is_alive
-        rows = take_columns_in_place(self._rows.finish(), alive)
-        labels = [label for label, keep in zip(self._labels, alive, strict=True) if keep]
-        dead = [label for label, keep in zip(self._labels, in_module & ~alive, strict=True) if keep]
-        return Memberships(*rows, labels, dead)
-
-    def _check_modules(self, activations: Mapping[str, np.ndarray]) -> None:
-        for module, block in activations.items():
-            if block.ndim != 2:
-                raise ActivationsError(f"module {module}: expected rows x components, got shape {block.shape}")
-        widths = {module: block.shape[1] for module, block in activations.items()}
-        if len({len(block) for block in activations.values()}) > 1:
-            raise ActivationsError(
-                f"modules with different numbers of rows: { {m: len(b) for m, b in activations.items()} }"
-            )
-        if not self._widths:
-            self._widths = widths
-            self._labels = component_labels(widths)
-            self._greatest = np.zeros(len(self._labels), np.float32)
-            self._sum = np.zeros(len(self._labels), np.float64)
-        elif list(widths.items()) != list(self._widths.items()):
-            raise ActivationsError(f"micro-batches differ in their modules: first {self._widths}, then {widths}")
-
-
-def component_labels(widths: Mapping[str, int]) -> ComponentLabels:
-    """`"<module>:<index>"` for every component of modules of these widths, in their order."""
-    return [f"{module}:{index}" for module, width in widths.items() for index in range(width)]
-
-
-def matching_modules(modules: Iterable[str], module_name_filter: str | Iterable[str] | None) -> list[str]:
-    """The modules that a filter keeps: a string is a prefix, anything else a set of exact names, None keeps all.
-
-    Raises:
-        ActivationsError: it keeps none, or one of the exact names does not exist.
-    """
-    modules = list(modules)
-    if module_name_filter is None:
-        return modules
-    if isinstance(module_name_filter, str):
-        chosen = [module for module in modules if module.startswith(module_name_filter)]
-        unknown = [] if chosen else [module_name_filter]
-    else:
-        names = set(module_name_filter)
-        chosen = [module for module in modules if module in names]
-        unknown = sorted(names - set(modules))
-    if unknown or not chosen:
-        raise ActivationsError(
-            f"module_name_filter {module_name_filter!r} matches no module for {unknown}, the modules are {modules}"
-        )
-    return chosen
-
-
-def live_components(statistic: np.ndarray, filter_dead_threshold: float, name: str) -> Bool[np.ndarray, "n_components"]:
-    """Which components are not dead: their statistic is at least the threshold; <= 0 keeps all.
-
-    Raises:
-        ActivationsError: none is alive.
-    """
-    if filter_dead_threshold <= 0:
-        return np.ones(len(statistic), bool)
-    alive = ~(statistic < filter_dead_threshold)
-    if not alive.any():
-        greatest = f", the greatest is {statistic.max():.3g}" if len(statistic) else ""
-        raise ActivationsError(
-            f"no component is alive: the {name} importance of all {len(statistic)} components is below "
-            f"filter_dead_threshold = {filter_dead_threshold:g}{greatest}; lower the threshold or take more samples"
-        )
-    return alive
-
-
-def check_labels(labels: Sequence[str]) -> list[str]:
-    """The labels as a list.
-
-    Raises:
-        ActivationsError: one is given twice.
-    """
-    labels = [str(label) for label in labels]
-    if len(set(labels)) != len(labels):
-        seen: set[str] = set()
-        twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
-        raise ActivationsError(f"component labels must be unique, {twice!r} is given twice")
-    return labels
-
-
-def check_values(least: np.ndarray, greatest: np.ndarray, labels: Sequence[str]) -> None:
-    """Refuse importances that are not finite or negative, given each component's extremes.
-
-    Raises:
-        ActivationsError: naming the module and the component.
-    """
-    wrong = np.flatnonzero(~(np.isfinite(greatest) & (least >= 0)))
-    if wrong.size:
-        module, _, index = labels[wrong[0]].rpartition(":")
-        value = least[wrong[0]] if np.isfinite(greatest[wrong[0]]) else greatest[wrong[0]]
-        raise ActivationsError(
-            f"importances must be finite and not negative, component {index} of module {module!r} has {value}"
-        )

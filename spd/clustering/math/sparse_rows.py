@@ -48,6 +48,10 @@ class SparseRows:
     def n_rows(self) -> int:
         return len(self._lengths)
 
+    @property
+    def nnz(self) -> int:
+        return len(self._indices)
+
     def append(self, lengths: np.ndarray, indices: np.ndarray, values: np.ndarray | None) -> None:
         """Rows of these lengths, whose entries follow each other; values are needed for soft rows only."""
         assert (values is None) == (self._values is None), "soft rows have values, others none"

@@ -1,0 +1,132 @@
+"""Memberships from a stream of micro-batches of importances.
+
+1. Each micro-batch is compared with the threshold, and only its active entries are kept.
+2. The greatest (or mean) importance of each component is updated over all entries, active or not.
+3. At the end dead components are taken out by that statistic, and the columns are numbered anew.
+
+So memory grows with the active entries, never with samples x components.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+
+from spd.clustering.component_checks import check_values, component_labels, live_components, matching_modules
+from spd.clustering.errors import ActivationsError
+from spd.clustering.math.arrays import as_numpy
+from spd.clustering.math.sparse_rows import SparseRows, take_columns_in_place
+from spd.clustering.memberships import Memberships
+
+FilterDeadStat = Literal["max", "mean"]
+
+
+class MembershipBuilder:
+    """Takes micro-batches until `finish`, see the steps above.
+
+    Args:
+        activation_threshold: active where above it; None: soft.
+        filter_dead_threshold: a component whose statistic is below it is dead; <= 0: none is.
+        filter_dead_stat: "max" or "mean", over all samples.
+    """
+
+    def __init__(
+        self,
+        activation_threshold: float | None,
+        filter_dead_threshold: float,
+        filter_dead_stat: FilterDeadStat = "max",
+    ) -> None:
+        self._activation_threshold = activation_threshold
+        self._dead_threshold = filter_dead_threshold
+        self._dead_stat = filter_dead_stat
+        self._rows = SparseRows(is_soft=activation_threshold is None)
+        self._widths: dict[str, int] = {}
+        self._labels: list[str] = []
+        self._greatest = np.zeros(0, np.float32)
+        self._total = np.zeros(0, np.float64)
+
+    @property
+    def n_samples(self) -> int:
+        """Rows added so far."""
+        return self._rows.n_rows
+
+    @property
+    def nnz(self) -> int:
+        """Active entries kept so far."""
+        return self._rows.nnz
+
+    def add(self, activations: Mapping[str, np.ndarray]) -> None:
+        """One micro-batch: for each module its importances (n_rows, C), the modules always in the same order.
+
+        Raises:
+            ActivationsError: a negative or infinite value (naming the component), or modules, widths or row counts
+                that differ from each other or from the micro-batches before.
+        """
+        blocks = {module: as_numpy(block) for module, block in activations.items()}
+        for module, block in blocks.items():
+            if block.ndim != 2:
+                raise ActivationsError(f"module {module!r}: expected rows x components, got shape {block.shape}")
+        n_rows = {module: len(block) for module, block in blocks.items()}
+        if len(set(n_rows.values())) > 1:
+            raise ActivationsError(f"the modules have different numbers of rows: {n_rows}")
+        self._set_modules({module: block.shape[1] for module, block in blocks.items()})
+        if not sum(n_rows.values()):
+            return
+        parts = list(blocks.values())
+        least, greatest = (np.concatenate([extreme(part, axis=0) for part in parts]) for extreme in (np.min, np.max))
+        total = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in parts]) if self.needs_total else None
+        self.add_statistics(least, greatest, total)
+        self._rows.append_dense(parts, self._activation_threshold)
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether `add_statistics` must be given the sums."""
+        return self._dead_stat == "mean"
+
+    def add_rows(
+        self, widths: Mapping[str, int], lengths: np.ndarray, indices: np.ndarray, values: np.ndarray | None
+    ) -> None:
+        """Rows thresholded elsewhere (on a GPU, say): for each its number of active components, and these, ascending,
+        counted over modules of these widths. Their statistics come by `add_statistics`, at any time before the end.
+        """
+        self._set_modules(widths)
+        self._rows.append(lengths, indices, values)
+
+    def add_statistics(self, least: np.ndarray, greatest: np.ndarray, total: np.ndarray | None) -> None:
+        """Extremes and sum of each component (n_components,) over rows that are added.
+
+        Raises:
+            ActivationsError: an extreme is infinite, or negative; names the component.
+        """
+        check_values(least, greatest, self._labels)
+        np.maximum(self._greatest, greatest, out=self._greatest)
+        if total is not None:
+            self._total += total
+
+    def finish(self, module_name_filter: str | Iterable[str] | None = None) -> Memberships:
+        """The memberships of the live components of these modules; nothing can be added afterwards.
+
+        Raises:
+            ActivationsError: nothing was added, no module has that name, or no component is alive.
+        """
+        if not self.n_samples:
+            raise ActivationsError("there is no sample to take memberships from")
+        chosen = matching_modules(self._widths, module_name_filter)
+        in_module = np.concatenate([np.full(width, name in chosen) for name, width in self._widths.items()])
+        statistic = self._greatest if self._dead_stat == "max" else self._total / self.n_samples
+        alive = in_module.copy()
+        alive[in_module] = live_components(statistic[in_module], self._dead_threshold, self._dead_stat)
+        rows = take_columns_in_place(self._rows.finish(), alive)
+        labels = [label for label, keep in zip(self._labels, alive, strict=True) if keep]
+        dead = [label for label, keep in zip(self._labels, in_module & ~alive, strict=True) if keep]
+        return Memberships(*rows, labels, dead)
+
+    def _set_modules(self, widths: Mapping[str, int]) -> None:
+        """The first micro-batch decides which modules there are."""
+        if not self._widths:
+            self._widths = dict(widths)
+            self._labels = component_labels(widths)
+            self._greatest = np.zeros(len(self._labels), np.float32)
+            self._total = np.zeros(len(self._labels), np.float64)
+        elif list(widths.items()) != list(self._widths.items()):
+            raise ActivationsError(f"micro-batches differ in their modules: first {self._widths}, then {dict(widths)}")
