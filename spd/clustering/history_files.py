@@ -20,16 +20,19 @@ Files of goodfire-ai/spd have only the first five, and may have rows beyond n_it
 
 import json
 import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spd.atomic_files import atomic_write
-from spd.clustering.checked_zip import CheckedZip
-from spd.clustering.errors import SPDError
+from spd.checked_files import open_zip, read_zip_array, read_zip_bytes
+from spd.clustering.errors import DamagedFileError, SPDError
 from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges, smallest_int_dtype
 from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.zip_writer import ZipWriter
 
 if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
@@ -47,8 +50,9 @@ OMITTED = "merge.group_idxs.omitted.txt"
 FURTHER = "spd_clustering.json"
 PER_ITERATION = ("merge_pair_cost", "mdl_loss_norm", "considered_fraction")
 
-_BLOCK_ROWS = 256
-_FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same history gives the same bytes
+_BLOCK_BYTES = 4 * 2**20
+_SMALL_MEMBER_LIMIT = 2**30
+_LONGEST_HEADER = 256
 
 
 def write_history(history: "MergeHistory", path: Path) -> None:
@@ -67,20 +71,20 @@ def write_history(history: "MergeHistory", path: Path) -> None:
         "merge_options": history.merge_options.model_dump(mode="json"),
         "group_idxs_stored": stored,
     }
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _write_text(archive, METADATA, json.dumps(history.metadata()))
-        _write_text(archive, FURTHER, json.dumps(further))
-        _write_text(archive, LABELS, "\n".join(history.labels))
-        _write_array(archive, PAIRS, history.selected_pairs.astype(dtype))
-        _write_array(archive, K_GROUPS, history.merges.k_groups.astype(dtype))
+    with atomic_write(path) as temporary, ZipWriter(temporary) as archive:
+        archive.text(METADATA, json.dumps(history.metadata()))
+        archive.text(FURTHER, json.dumps(further))
+        archive.text(LABELS, "\n".join(history.labels))
+        archive.array(PAIRS, history.selected_pairs.astype(dtype))
+        archive.array(K_GROUPS, history.merges.k_groups.astype(dtype))
         for name in PER_ITERATION:
             values = getattr(history, name)
             if values is not None:
-                _write_array(archive, f"{name}.npy", values)
+                archive.array(f"{name}.npy", values)
         if stored:
-            _write_group_idxs(archive, history, dtype)
+            archive.array_blocks(GROUP_IDXS, dtype, (n_iters, n), _group_idxs_blocks(history, dtype))
         else:
-            _write_text(archive, OMITTED, _omitted_note(n_iters, n))
+            archive.text(OMITTED, _omitted_note(n_iters, n))
 
 
 def read_history(path: Path) -> dict[str, Any]:
@@ -90,121 +94,139 @@ def read_history(path: Path) -> dict[str, Any]:
         MissingFileError: there is no such file.
         DamagedFileError: it is truncated, contradictory, or of an unknown version; names file and member.
     """
-    with CheckedZip(path) as archive:
-        metadata = archive.json(METADATA)
-        labels, config, n_iters = _checked_metadata(archive, metadata)
-        further = archive.json(FURTHER) if FURTHER in archive else None
-        if further is not None and further.get("format_version") != FORMAT_VERSION:
-            raise archive.damaged(
-                FURTHER,
-                f"is of format version {further.get('format_version')!r}, this program reads {FORMAT_VERSION}",
-            )
-        pairs = archive.array(PAIRS, "iu", (None, 2))
-        if len(pairs) < n_iters:
-            raise archive.damaged(PAIRS, f"has {len(pairs)} rows, metadata.json says {n_iters} iterations")
-        pairs = pairs[:n_iters].astype(np.int64)
+    with open_zip(path) as archive:
+        reader = _Reader(archive, path)
+        labels, config, n_iters = reader.metadata()
+        further = reader.json(FURTHER) if FURTHER in archive.namelist() else None
+        arguments = {} if further is None else reader.further_arguments(further, n_iters)
+        pairs = reader.array(PAIRS, "iu", 2)[:n_iters].astype(np.int64)
         try:
             merges = pairs_to_component_merges(pairs, len(labels))
         except ValueError as error:
-            raise archive.damaged(PAIRS, f"is no path of merges: {error}") from error
-        k_groups = archive.array(K_GROUPS, "iu", (None,))[:n_iters]
+            raise reader.damaged(PAIRS, f"is no path of merges: {error}") from error
+        if len(pairs) < n_iters:
+            raise reader.damaged(PAIRS, f"has {len(pairs)} rows, {METADATA} says {n_iters} iterations")
+        k_groups = reader.array(K_GROUPS, "iu", 1)[:n_iters]
         if not np.array_equal(k_groups, len(labels) - 1 - np.arange(n_iters)):
-            raise archive.damaged(K_GROUPS, "does not fall by one group a merge, as selected_pairs.npy does")
-        if OMITTED not in archive:
-            _check_group_idxs(archive, merges, len(labels), is_ours=further is not None)
-        arguments = {"labels": labels, "merge_config": config, "selected_pairs": pairs}
-        return arguments | ({} if further is None else _further_arguments(archive, further, n_iters))
+            raise reader.damaged(K_GROUPS, f"does not fall by one a merge, down to {len(labels) - n_iters}")
+        if further is None:
+            reader.check_group_idxs(merges, len(labels))
+        elif further.get("group_idxs_stored"):
+            reader.check_group_idxs_size(n_iters, len(labels))
+    return {"labels": labels, "merge_config": config, "selected_pairs": pairs} | arguments
 
 
-def _checked_metadata(archive: CheckedZip, metadata: dict[str, Any]) -> tuple[list[str], MergeConfig, int]:
-    labels = metadata.get("labels")
-    n_iters = metadata.get("n_iters_current")
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise archive.damaged(METADATA, "has no list of labels under the key 'labels'")
-    if type(n_iters) is not int or not 0 <= n_iters <= max(len(labels) - 1, 0):
-        raise archive.damaged(METADATA, f"n_iters_current is {n_iters!r}, impossible for {len(labels)} components")
-    if metadata.get("c_components") != len(labels):
-        raise archive.damaged(
-            METADATA, f"c_components is {metadata.get('c_components')!r}, but there are {len(labels)} labels"
-        )
-    if archive.text(LABELS).splitlines() != labels:
-        raise archive.damaged(LABELS, f"holds other labels than {METADATA}")
-    config = metadata.get("merge_config")
-    if not isinstance(config, dict):
-        raise archive.damaged(METADATA, "has no mapping under the key 'merge_config'")
-    try:
-        return labels, MergeConfig.from_mapping(config, "merge_config"), n_iters
-    except SPDError as error:
-        raise archive.damaged(METADATA, str(error)) from error
+@dataclass(frozen=True)
+class _Reader:
+    archive: zipfile.ZipFile
+    path: Path
 
+    def damaged(self, member: str, problem: str) -> DamagedFileError:
+        return DamagedFileError(f"{self.path}: its member {member!r} {problem}")
 
-def _further_arguments(archive: CheckedZip, further: dict[str, Any], n_iters: int) -> dict[str, Any]:
-    initial = further.get("initial_mdl_loss_norm")
-    if not isinstance(further.get("is_complete"), bool) or not isinstance(initial, float | int | None):
-        raise archive.damaged(FURTHER, "is_complete must be true or false, initial_mdl_loss_norm a number or null")
-    try:
-        options = MergeOptions.from_mapping(further.get("merge_options") or {}, "merge_options")
-    except SPDError as error:
-        raise archive.damaged(FURTHER, str(error)) from error
-    arguments: dict[str, Any] = {
-        "is_complete": further["is_complete"],
-        "initial_mdl_loss_norm": initial,
-        "merge_options": options,
-    }
-    for name in PER_ITERATION:
-        member = f"{name}.npy"
-        if member in archive:
-            arguments[name] = archive.array(member, "f", (n_iters,))
-    return arguments
+    def text(self, member: str) -> str:
+        try:
+            return read_zip_bytes(self.archive, self.path, member).decode()
+        except UnicodeDecodeError as error:
+            raise self.damaged(member, f"is not UTF-8 text: {error}") from error
 
+    def json(self, member: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self.text(member))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise self.damaged(member, f"is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise self.damaged(member, f"holds {type(content).__name__}, expected a mapping of keys to values")
+        return content
 
-def _check_group_idxs(archive: CheckedZip, merges: np.ndarray, n_components: int, *, is_ours: bool) -> None:
-    """The member's shape; for a foreign file also that its rows are what the pairs give, block by block."""
-    with archive.open_array(GROUP_IDXS, "iu", (None, n_components)) as (stream, dtype, shape):
-        if shape[0] < len(merges):
-            raise archive.damaged(GROUP_IDXS, f"has {shape[0]} rows, {METADATA} says {len(merges)} iterations")
-        if is_ours:
-            return
-        for start in range(0, len(merges), _BLOCK_ROWS):
-            iterations = np.arange(start, min(start + _BLOCK_ROWS, len(merges)))
+    def array(self, member: str, kinds: str, ndim: int) -> np.ndarray:
+        array = read_zip_array(self.archive, self.path, member, max_bytes=_SMALL_MEMBER_LIMIT)
+        if array.dtype.kind not in kinds or array.ndim != ndim:
+            expected = "integers" if "i" in kinds else "floating-point numbers"
+            raise self.damaged(
+                member, f"holds {array.dtype} of shape {array.shape}, expected {expected} of {ndim} dimension(s)"
+            )
+        return array
+
+    def metadata(self) -> tuple[list[str], MergeConfig, int]:
+        """Labels, config and number of iterations."""
+        content = self.json(METADATA)
+        labels, n_iters = content.get("labels"), content.get("n_iters_current")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise self.damaged(METADATA, "has no list of labels under the key 'labels'")
+        if type(n_iters) is not int or not 0 <= n_iters <= max(len(labels) - 1, 0):
+            raise self.damaged(METADATA, f"has n_iters_current {n_iters!r}, impossible for {len(labels)} components")
+        if content.get("c_components") != len(labels):
+            raise self.damaged(METADATA, f"has c_components {content.get('c_components')!r}, but {len(labels)} labels")
+        if self.text(LABELS).splitlines() != labels:
+            raise self.damaged(LABELS, f"holds other labels than {METADATA}")
+        config = content.get("merge_config")
+        if not isinstance(config, dict):
+            raise self.damaged(METADATA, "has no mapping under the key 'merge_config'")
+        try:
+            return labels, MergeConfig.from_mapping(config, "merge_config"), n_iters
+        except SPDError as error:
+            raise self.damaged(METADATA, f"does not hold a valid config: {error}") from error
+
+    def further_arguments(self, further: dict[str, Any], n_iters: int) -> dict[str, Any]:
+        """What only files of ours hold."""
+        version, initial = further.get("format_version"), further.get("initial_mdl_loss_norm")
+        if version != FORMAT_VERSION:
+            raise self.damaged(FURTHER, f"says format version {version!r}, this program reads {FORMAT_VERSION}")
+        if not isinstance(further.get("is_complete"), bool) or not isinstance(initial, float | int | None):
+            raise self.damaged(FURTHER, "must hold is_complete (true or false), initial_mdl_loss_norm (number or null)")
+        try:
+            options = MergeOptions.from_mapping(dict(further.get("merge_options", {})), "merge_options")
+        except (SPDError, TypeError, ValueError) as error:
+            raise self.damaged(FURTHER, f"does not hold valid options: {error}") from error
+        arguments = {
+            "is_complete": further["is_complete"],
+            "initial_mdl_loss_norm": initial,
+            "merge_options": options,
+        }
+        for name in PER_ITERATION:
+            member = f"{name}.npy"
+            if member in self.archive.namelist():
+                arguments[name] = self.array(member, "f", 1)
+                if len(arguments[name]) != n_iters:
+                    raise self.damaged(member, f"has {len(arguments[name])} rows, {METADATA} says {n_iters} iterations")
+        return arguments
+
+    def check_group_idxs(self, merges: np.ndarray, n_components: int) -> None:
+        """A foreign file's partitions must be what its pairs give: nothing else is kept of them."""
+        stored = read_zip_array(self.archive, self.path, GROUP_IDXS)
+        if stored.ndim != 2 or stored.shape[1] != n_components or len(stored) < len(merges):
+            raise self.damaged(
+                GROUP_IDXS, f"has shape {stored.shape}, expected at least {len(merges)} rows of {n_components}"
+            )
+        rows = max(_BLOCK_BYTES // (max(n_components, 1) * stored.dtype.itemsize), 1)
+        for start in range(0, len(merges), rows):
+            iterations = np.arange(start, min(start + rows, len(merges)))
             expected = group_idxs_at(merges, n_components, iterations)
-            found = np.frombuffer(stream.read(expected.size * dtype.itemsize), dtype).reshape(expected.shape)
-            if not np.array_equal(found, expected):
-                row = start + int(np.flatnonzero((found != expected).any(axis=1))[0])
-                raise archive.damaged(GROUP_IDXS, f"row {row} is not what the merges of {PAIRS} give")
+            wrong = np.flatnonzero((stored[iterations] != expected).any(axis=1))
+            if wrong.size:
+                raise self.damaged(GROUP_IDXS, f"has in row {start + wrong[0]} other groups than {PAIRS} leads to")
+
+    def check_group_idxs_size(self, n_iters: int, n_components: int) -> None:
+        """A file of ours: it is not read back, but other readers rely on its shape."""
+        if GROUP_IDXS not in self.archive.namelist():
+            raise self.damaged(GROUP_IDXS, "is missing")
+        expected = n_iters * n_components * smallest_int_dtype(n_components).itemsize
+        header = self.archive.getinfo(GROUP_IDXS).file_size - expected
+        if not 0 < header <= _LONGEST_HEADER:
+            raise self.damaged(GROUP_IDXS, f"is not of the size of {n_iters} x {n_components} numbers")
 
 
-def _write_text(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    with _new_member(archive, name) as member:
-        member.write(text.encode())
-
-
-def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    with _new_member(archive, name) as member:
-        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def _write_group_idxs(archive: zipfile.ZipFile, history: "MergeHistory", dtype: np.dtype) -> None:
-    shape = (history.n_iters_current, history.c_components)
-    with _new_member(archive, GROUP_IDXS) as member:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(member, header)
-        for start in range(0, shape[0], _BLOCK_ROWS):
-            block = history.merges.at(range(start, min(start + _BLOCK_ROWS, shape[0])))
-            member.write(block.tobytes())
-
-
-def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    info = zipfile.ZipInfo(name, _FIXED_DATE)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info._compresslevel = 1  # type: ignore[attr-defined]
-    info.external_attr = 0o644 << 16
-    return archive.open(info, "w")
+def _group_idxs_blocks(history: "MergeHistory", dtype: np.dtype) -> Iterator[np.ndarray]:
+    rows = max(_BLOCK_BYTES // (history.c_components * dtype.itemsize), 1)
+    for start in range(0, history.n_iters_current, rows):
+        yield history.merges.at(range(start, min(start + rows, history.n_iters_current)))
 
 
 def _omitted_note(n_iters: int, n_components: int) -> str:
     return (
-        f"{GROUP_IDXS} would hold {n_iters} x {n_components} numbers, more than {GROUP_IDXS_LIMIT // 2**20} MiB, and "
-        f"was left out. It follows from {PAIRS}: start with every component in a group of its own; each merge gives the "
-        "components of the larger group index the smaller one, and lowers the indices above the larger one by one.\n"
+        f"{GROUP_IDXS} would hold {n_iters} x {n_components} numbers, more than {GROUP_IDXS_LIMIT // 2**20} MiB, and\n"
+        f"was left out. It follows from {PAIRS}: start with every component in a group of its own; each merge\n"
+        "gives the components of the larger group index the smaller one, and lowers the indices above the larger one\n"
+        "by one.\n"
     )

@@ -5,7 +5,7 @@ derived when asked for (math/merge_paths). Iteration i is the state after merge 
 end. Groups are numbered 0 .. k - 1 in the order of their least components.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,17 +14,15 @@ import numpy as np
 
 from spd.clustering.consts import ComponentLabels, MergePair
 from spd.clustering.errors import SPDError
-from spd.clustering.math.merge_matrix import BatchedGroupMerge, GroupMerge
+from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history_ensemble import MergeHistoryEnsemble
+from spd.clustering.partitions import IterationError, Partitions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["MergeHistory", "MergeHistoryEnsemble", "MergeState", "Partitions"]
-
-ALL_PARTITIONS_LIMIT = 8 * 2**30
-"""Bytes that `history.merges.group_idxs` may take; beyond it, ask for the iterations that are needed."""
 
 
 @dataclass(frozen=True)
@@ -34,74 +32,6 @@ class MergeState:
     idx: int
     selected_pair: MergePair
     merges: GroupMerge
-
-
-class Partitions:
-    """The partitions of a history, derived when asked for: `[iteration]`, a slice of iterations, or all."""
-
-    def __init__(self, component_merges: np.ndarray, n_components: int) -> None:
-        self._component_merges = component_merges
-        self._n_components = n_components
-        self._all: np.ndarray | None = None
-
-    def at(self, iterations: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(len(iterations), n_components) group indices, of the smallest of int16, int32, int64 that holds them.
-
-        Raises:
-            SPDError: there is no such iteration.
-        """
-        from spd.clustering.math.merge_paths import group_idxs_at
-
-        wanted = [self._index(iteration) for iteration in iterations]
-        return group_idxs_at(self._component_merges, self._n_components, wanted)
-
-    @property
-    def group_idxs(self) -> np.ndarray:
-        """(n_iters, n_components) group indices at every iteration; computed once, then kept.
-
-        Raises:
-            SPDError: they would take more than ALL_PARTITIONS_LIMIT bytes.
-        """
-        if self._all is None:
-            from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
-
-            size = len(self) * self._n_components * smallest_int_dtype(self._n_components).itemsize
-            if size > ALL_PARTITIONS_LIMIT:
-                raise SPDError(
-                    f"the groups of {self._n_components} components at all {len(self)} iterations take "
-                    f"{size / 2**30:.0f} GiB; ask for the iterations that are needed: history.merges.at([...])"
-                )
-            self._all = group_idxs_at(self._component_merges, self._n_components, np.arange(len(self)))
-        return self._all
-
-    @property
-    def k_groups(self) -> np.ndarray:
-        """(n_iters,) int64 number of groups after each merge."""
-        return self._n_components - 1 - np.arange(len(self), dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._component_merges)
-
-    def __getitem__(self, iteration: int | slice) -> "GroupMerge | BatchedGroupMerge":
-        if isinstance(iteration, slice):
-            rows = range(len(self))[iteration]
-            return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
-        index = self._index(iteration)
-        return GroupMerge(self.at([index])[0], self._n_components - 1 - index)
-
-    def __iter__(self) -> Iterator[GroupMerge]:
-        for index in range(len(self)):
-            yield GroupMerge(self.at([index])[0], self._n_components - 1 - index)
-
-    def _index(self, iteration: int) -> int:
-        index = int(iteration)
-        if not -len(self) <= index < len(self):
-            raise IterationError(f"iteration {index} does not exist, the history has {len(self)}")
-        return index % len(self)
-
-
-class IterationError(SPDError, IndexError):
-    """An iteration that the history does not have."""
 
 
 class MergeHistory:
@@ -314,50 +244,15 @@ class MergeHistory:
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers about the run; the best state and its MDL are None where the MDL is not known."""
-        try:
-            best: int | None = self.best_n_merges
-            best_mdl = float(self.mdl_path()[best]) if len(self) else self.initial_mdl_loss_norm
-        except SPDError:
-            best = best_mdl = None
-        return {
-            "c_components": self.c_components,
-            "total_iterations": self.total_iterations,
-            "initial_k_groups": self.initial_k_groups,
-            "final_k_groups": self.final_k_groups,
-            "best_n_merges": best,
-            "best_k_groups": None if best is None else self.c_components - best,
-            "initial_mdl_loss_norm": self.initial_mdl_loss_norm,
-            "best_mdl_loss_norm": best_mdl,
-            "final_mdl_loss_norm": None
-            if self.mdl_loss_norm is None or not len(self)
-            else float(self.mdl_loss_norm[-1]),
-            "is_complete": self.is_complete,
-            "merge_config": self.merge_config.model_dump(mode="json"),
-        }
+        from spd.clustering.history_tables import summary
+
+        return summary(self)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row a merge: the pair, the labels of the two least components, sizes, k_groups, and what is known of
-        costs (bits a sample)."""
-        import pandas as pd
+        """One row a merge: the pair, the labels of the two least components, sizes, k_groups, what is known of costs."""
+        from spd.clustering.history_tables import to_dataframe
 
-        from spd.clustering.math.merge_paths import sizes_before_merges
-
-        labels = np.array(self.labels, dtype=object)
-        sizes = sizes_before_merges(self.component_merges, self.c_components)
-        columns: dict[str, Any] = {
-            "iteration": np.arange(len(self)),
-            "group_a": self.selected_pairs[:, 0],
-            "group_b": self.selected_pairs[:, 1],
-            "kept_label": labels[self.component_merges[:, 0]],
-            "absorbed_label": labels[self.component_merges[:, 1]],
-            "kept_size": sizes[:, 0],
-            "absorbed_size": sizes[:, 1],
-            "k_groups": self.merges.k_groups,
-        }
-        for name in ("merge_pair_cost", "mdl_loss_norm", "considered_fraction"):
-            if getattr(self, name) is not None:
-                columns[name] = getattr(self, name)
-        return pd.DataFrame(columns)
+        return to_dataframe(self)
 
     def save(self, path: Path | str) -> None:
         """Write history.zip, whole or not at all; its layout: history_files."""
