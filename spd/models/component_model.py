@@ -116,9 +116,12 @@ class ComponentModel(nn.Module):
                 if module not in self.module_to_c:
                     raise RunFormatError(f"{path}: holds {what} of module {module!r}, which the config does not name")
         for module in self.module_to_c:
-            assign_weights(
-                self.components[_key(module)], checkpoint.components.get(module, {}), f"{path}: components of {module}"
-            )
+            components = self._components_of(module)
+            weights = checkpoint.components.get(module, {})
+            if components.bias is not None and "bias" not in weights:
+                # Older checkpoints store the bias, which is not decomposed, with the target only.
+                weights = {**weights, "bias": checkpoint.target[f"{module}.bias"]}
+            assign_weights(components, weights, f"{path}: components of {module}")
             assign_weights(
                 self.ci_functions[_key(module)],
                 checkpoint.ci_functions.get(module, {}),

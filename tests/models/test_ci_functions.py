@@ -1,0 +1,60 @@
+"""Causal importance functions and sigmoids against values computed by SPD's own code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spd.errors import RunFormatError
+from spd.models.checkpoint import assign_weights
+from spd.models.ci_functions import SIGMOIDS, build_ci_function, importance_sigmoids
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "n_components", "d_in", "hidden"),
+    [
+        ("mlp_h5_3", "mlp", 4, 9, [5, 3]),
+        ("vector_mlp_h5_3", "vector_mlp", 4, 6, [5, 3]),
+        ("shared_mlp_h5_3", "shared_mlp", 4, 6, [5, 3]),
+        ("shared_mlp_h0", "shared_mlp", 4, 6, []),
+    ],
+)
+def test_golden_functions(name: str, kind: str, n_components: int, d_in: int, hidden: list[int], golden: Path) -> None:
+    expected = np.load(golden / "expected" / "functions" / "ci_fns.npz")
+    function = build_ci_function(kind, n_components, d_in, hidden, is_embedding=False)
+    prefix = f"{name}/state/"
+    state = {key.removeprefix(prefix): torch.from_numpy(expected[key]) for key in expected if key.startswith(prefix)}
+    assign_weights(function, state, name)
+    with torch.no_grad():
+        rows = function(torch.from_numpy(expected[f"{name}/x"]))
+        as_sequences = function(torch.from_numpy(expected[f"{name}/x"])[None, :, None])
+    np.testing.assert_allclose(rows.numpy(), expected[f"{name}/y"], atol=1e-5)
+    np.testing.assert_allclose(as_sequences[0, :, 0].numpy(), expected[f"{name}/y"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SIGMOIDS)
+def test_golden_sigmoids(name: str, golden: Path) -> None:
+    expected = np.load(golden / "expected" / "functions" / "sigmoids.npz")
+    found = SIGMOIDS[name](torch.from_numpy(expected["x"]))
+    np.testing.assert_allclose(found.numpy(), expected[name], atol=1e-6)
+
+
+def test_every_golden_sigmoid_is_known(golden: Path) -> None:
+    assert set(np.load(golden / "expected" / "functions" / "sigmoids.npz")) == {"x", *SIGMOIDS}
+
+
+def test_only_leaky_hard_has_two_variants() -> None:
+    x = torch.tensor([-1.0, 0.25, 3.0])
+    lower, upper = importance_sigmoids("leaky_hard")
+    np.testing.assert_allclose(lower(x), [0, 0.25, 1])
+    np.testing.assert_allclose(upper(x), [0, 0.25, 1.02])
+    for name in SIGMOIDS:
+        lower, upper = importance_sigmoids(name)
+        assert (lower is upper) == (name != "leaky_hard")
+
+
+@pytest.mark.parametrize("kind", ["vector_mlp", "shared_mlp"])
+def test_an_embedding_has_no_input_vector(kind: str) -> None:
+    with pytest.raises(RunFormatError, match=f"embedding can only have functions of type mlp, got '{kind}'"):
+        build_ci_function(kind, 4, 6, [], is_embedding=True)
