@@ -1,0 +1,232 @@
+"""Runs functions in processes of this machine, a few at a time, each in a process of its own.
+
+1. A fork server imports the modules that all tasks need, once; it never imports torch, and starts no threads.
+2. Each task is a fork of it: cheap to start, and when it is killed, or takes all memory, no other task is hurt.
+3. A pipe to each task brings its progress, its log messages, and in the end its result or its error.
+4. A task whose parent is gone ends itself by SIGTERM, as if the user had stopped it.
+"""
+
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+from spd.errors import SPDError
+
+logger = logging.getLogger("spd")
+
+SECONDS_TO_STOP = 30.0
+"""How long a task that is told to stop may take to save what it has."""
+
+
+class TaskStopped(KeyboardInterrupt):
+    """SIGTERM in a task: unwinds it like Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """`function(*arguments, report=report)`, importable by name; `report(text)` shows progress."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task. `error` is one line, None when it succeeded."""
+
+    name: str
+    value: Any = None
+    error: str | None = None
+    trace: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+@dataclass
+class _Running:
+    task: Task
+    process: ForkServerProcess
+    pipe: Connection
+    started: float
+    outcome: Outcome | None = None
+    progress: str = field(default="started")
+
+
+class LocalPool:
+    """Up to `n_workers` tasks at a time; used as a context, whose end stops what still runs."""
+
+    def __init__(self, n_workers: int, preload: Sequence[str] = ()) -> None:
+        assert n_workers > 0
+        self._n_workers = n_workers
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._queued: deque[Task] = deque()
+        self._running: list[_Running] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def submit(self, task: Task) -> None:
+        """Start the task, or queue it until there is room."""
+        self._queued.append(task)
+        self._fill()
+
+    @property
+    def n_unfinished(self) -> int:
+        return len(self._queued) + len(self._running)
+
+    def progress(self) -> dict[str, str]:
+        """What each running task last reported."""
+        return {running.task.name: running.progress for running in self._running}
+
+    def poll(self, timeout: float = 0.0) -> list[Outcome]:
+        """Tasks that have ended, waiting at most `timeout` seconds for one to end or to report."""
+        if not self._running:
+            return []
+        wait([running.pipe for running in self._running], timeout)
+        ended = []
+        for running in list(self._running):
+            if self._read(running):
+                ended.append(self._end(running))
+        self._fill()
+        return ended
+
+    def stop(self) -> None:
+        """Tell what runs to stop, wait until it has, and forget what is queued."""
+        self._queued.clear()
+        for running in self._running:
+            running.process.terminate()
+        until = time.monotonic() + SECONDS_TO_STOP
+        for running in self._running:
+            running.process.join(max(until - time.monotonic(), 0.1))
+            if running.process.is_alive():
+                running.process.kill()
+                running.process.join()
+            running.pipe.close()
+        self._running.clear()
+
+    def _fill(self) -> None:
+        while self._queued and len(self._running) < self._n_workers:
+            task = self._queued.popleft()
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=_run_task, args=(task, theirs, logger.level), name=task.name, daemon=False
+            )
+            process.start()
+            theirs.close()
+            self._running.append(_Running(task, process, ours, time.monotonic()))
+
+    def _read(self, running: _Running) -> bool:
+        """Take what the task has sent; whether it has ended."""
+        try:
+            while running.pipe.poll():
+                kind, content = running.pipe.recv()
+                if kind == "progress":
+                    running.progress = content
+                elif kind == "log":
+                    level, message = content
+                    logger.log(level, "%s: %s", running.task.name, message)
+                else:
+                    running.outcome = content
+        except (EOFError, OSError):
+            return True
+        return False
+
+    def _end(self, running: _Running) -> Outcome:
+        running.process.join()
+        running.pipe.close()
+        self._running.remove(running)
+        if running.outcome is not None:
+            return running.outcome
+        wall_s = time.monotonic() - running.started
+        return Outcome(running.task.name, error=_describe_exit(running.process.exitcode), wall_s=wall_s)
+
+
+def _describe_exit(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"its process ended with status {status} before it had a result"
+    name = signal.Signals(-status).name
+    hint = ", as the system does when memory runs out" if -status == signal.SIGKILL else ""
+    return f"its process was killed by {name}{hint}"
+
+
+class _PipeHandler(logging.Handler):
+    """Sends log messages to the parent."""
+
+    def __init__(self, send: Callable[[tuple[str, Any]], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send(("log", (record.levelno, record.getMessage())))
+
+
+def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
+    """The child's side: run the task, send what becomes of it."""
+    signal.signal(signal.SIGTERM, _stop)
+    lock = threading.Lock()
+
+    def send(message: tuple[str, Any]) -> None:
+        with lock:
+            pipe.send(message)
+
+    logging.captureWarnings(True)
+    logger.handlers[:] = [_PipeHandler(send)]
+    logging.getLogger("py.warnings").handlers[:] = [_PipeHandler(send)]
+    logger.setLevel(log_level)
+    logger.propagate = False
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    started = time.monotonic()
+    value, error, trace = None, None, ""
+    try:
+        value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
+    except BaseException as caught:
+        error, trace = _one_line(caught), traceback.format_exc()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    outcome = Outcome(task.name, value, error, trace, time.monotonic() - started, used.ru_utime + used.ru_stime, peak)
+    try:
+        send(("outcome", outcome))
+    except (BrokenPipeError, OSError):
+        os._exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    if isinstance(error, SPDError):
+        return message
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise TaskStopped
+
+
+def _end_with_parent(pipe: Connection) -> None:
+    """The parent never sends anything: that the pipe can be read means that the parent is gone."""
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
