@@ -158,7 +158,8 @@ class _Reader:
             raise self.damaged(METADATA, f"has n_iters_current {n_iters!r}, impossible for {len(labels)} components")
         if content.get("c_components") != len(labels):
             raise self.damaged(METADATA, f"has c_components {content.get('c_components')!r}, but {len(labels)} labels")
-        if self.text(LABELS).splitlines() != labels:
+        lines = self.text(LABELS).removesuffix("\n")
+        if lines != "\n".join(labels):
             raise self.damaged(LABELS, f"holds other labels than {METADATA}")
         config = content.get("merge_config")
         if not isinstance(config, dict):

@@ -13,6 +13,28 @@ if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
 
 
+def mdl_path(history: "MergeHistory") -> np.ndarray:
+    """(n_iters + 1,) normalised MDL in bits a sample, after 0, 1, 2, ... merges.
+
+    Raises:
+        SPDError: it is not known, or not a number somewhere.
+    """
+    if history.mdl_loss_norm is None:
+        raise SPDError(
+            "this history holds no costs (files of goodfire-ai/spd do not), so its best iteration is unknown"
+        )
+    initial = history.initial_mdl_loss_norm
+    if initial is None and history.merge_pair_cost is not None and len(history):
+        initial = float(history.mdl_loss_norm[0] - history.merge_pair_cost[0])
+    if initial is None:
+        raise SPDError("this history holds no MDL before the first merge, so its best iteration is unknown")
+    path = np.concatenate([[initial], history.mdl_loss_norm])
+    wrong = np.flatnonzero(~np.isfinite(path))
+    if wrong.size:
+        raise SPDError(f"the MDL after {wrong[0]} merges is {path[wrong[0]]}, so the best iteration is unknown")
+    return path
+
+
 def summary(history: "MergeHistory") -> dict[str, Any]:
     """Plain numbers (JSON types); the best state and its MDL (bits a sample) are None where the MDL is not known."""
     mdl, best = history.mdl_loss_norm, None

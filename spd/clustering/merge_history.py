@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from spd.clustering.component_checks import check_labels
 from spd.clustering.consts import ComponentLabels, MergePair
 from spd.clustering.errors import SPDError
+from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history_ensemble import MergeHistoryEnsemble
@@ -70,9 +72,9 @@ class MergeHistory:
         self.merge_options = merge_options
         self.is_complete = is_complete
         self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
-        pairs = np.asarray(selected_pairs)
-        self.selected_pairs: np.ndarray = pairs.astype(np.int64) if pairs.size else np.zeros((0, 2), np.int64)
-        self.component_merges: np.ndarray = self._component_merges()
+        pairs = as_numpy(selected_pairs)
+        self.component_merges: np.ndarray = _component_merges(pairs, len(self.labels))
+        self.selected_pairs: np.ndarray = pairs.astype(np.int64).reshape(-1, 2)
         self.merge_pair_cost = self._per_iteration(merge_pair_cost, "merge_pair_cost")
         self.mdl_loss_norm = self._per_iteration(mdl_loss_norm, "mdl_loss_norm")
         self.considered_fraction = self._per_iteration(considered_fraction, "considered_fraction")
@@ -101,7 +103,6 @@ class MergeHistory:
         if idx != n_before:
             raise SPDError(f"expected iteration {n_before}, the next one, got {idx}")
         before = self.merges[-1] if n_before else GroupMerge.identity(self.c_components)
-        assert isinstance(before, GroupMerge)
         pair = (int(selected_pair[0]), int(selected_pair[1]))
         if before.merge_groups(*pair) != current_merge:
             raise SPDError(
@@ -127,7 +128,7 @@ class MergeHistory:
 
     @property
     def total_iterations(self) -> int:
-        """Number of merges made."""
+        """The same as n_iters_current."""
         return self.n_iters_current
 
     @property
@@ -145,7 +146,6 @@ class MergeHistory:
 
     def __getitem__(self, iteration: int) -> MergeState:
         merge = self.merges[iteration]
-        assert isinstance(merge, GroupMerge)
         index = iteration % len(self)
         low, high = self.selected_pairs[index]
         return MergeState(index, (int(low), int(high)), merge)
@@ -164,8 +164,8 @@ class MergeHistory:
         return self[-1]
 
     def get_unique_clusters(self, iteration: int) -> list[int]:
-        """The indices of all groups at an iteration."""
-        return [int(group) for group in np.unique(self.merges.at([iteration])[0])]
+        """The indices of all groups at an iteration: 0 .. k - 1."""
+        return list(range(self.merges[iteration].k_groups))
 
     def get_cluster_component_labels(self, iteration: int, cluster_id: int) -> ComponentLabels:
         """The labels of one group's components, in the order of `labels`.
@@ -209,20 +209,9 @@ class MergeHistory:
         Raises:
             SPDError: it is not known, or not a number somewhere.
         """
-        if self.mdl_loss_norm is None:
-            raise SPDError(
-                "this history holds no costs (files of goodfire-ai/spd do not), so its best iteration is unknown"
-            )
-        initial = self.initial_mdl_loss_norm
-        if initial is None and self.merge_pair_cost is not None and len(self):
-            initial = float(self.mdl_loss_norm[0] - self.merge_pair_cost[0])
-        if initial is None:
-            raise SPDError("this history holds no MDL before the first merge, so its best iteration is unknown")
-        path = np.concatenate([[initial], self.mdl_loss_norm])
-        wrong = np.flatnonzero(~np.isfinite(path))
-        if wrong.size:
-            raise SPDError(f"the MDL after {wrong[0]} merges is {path[wrong[0]]}, so the best iteration is unknown")
-        return path
+        from spd.clustering.history_tables import mdl_path
+
+        return mdl_path(self)
 
     def linkage(self) -> np.ndarray:
         """(n_components - 1, 4) linkage matrix of scipy.cluster.hierarchy, height = iteration + 1.
@@ -249,7 +238,7 @@ class MergeHistory:
         return summary(self)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row a merge: the pair, the labels of the two least components, sizes, k_groups, what is known of costs."""
+        """One row a merge: the pair, labels of the two least components, sizes, k_groups, known costs."""
         from spd.clustering.history_tables import to_dataframe
 
         return to_dataframe(self)
@@ -273,16 +262,7 @@ class MergeHistory:
         return cls(**read_history(Path(path)))
 
     def __repr__(self) -> str:
-        state = "" if self.is_complete else ", incomplete"
-        return f"MergeHistory({self.c_components} components, {self.n_iters_current} merges{state})"
-
-    def _component_merges(self) -> np.ndarray:
-        from spd.clustering.math.merge_paths import pairs_to_component_merges
-
-        try:
-            return pairs_to_component_merges(self.selected_pairs, self.c_components)
-        except ValueError as error:
-            raise SPDError(str(error)) from error
+        return f"MergeHistory({self.c_components} components, {len(self)} merges, is_complete={self.is_complete})"
 
     def _per_iteration(self, values: np.ndarray | None, name: str) -> np.ndarray | None:
         if values is None:
@@ -294,14 +274,20 @@ class MergeHistory:
 
 
 def _checked_labels(labels: ComponentLabels) -> ComponentLabels:
-    checked = [str(label) for label in labels]
-    if len(set(checked)) != len(checked):
-        twice = next(label for i, label in enumerate(checked) if label in checked[:i])
-        raise SPDError(f"labels must differ, {twice!r} is given twice")
+    checked = check_labels(labels)
     for label in checked:
-        if label.splitlines() != [label]:
-            raise SPDError(f"a label must be one line of text, got {label!r}")
+        if not label or "\n" in label:
+            raise SPDError(f"a component's label must be one line of text, got {label!r}")
     return checked
+
+
+def _component_merges(selected_pairs: np.ndarray, n_components: int) -> np.ndarray:
+    from spd.clustering.math.merge_paths import pairs_to_component_merges
+
+    try:
+        return pairs_to_component_merges(selected_pairs, n_components)
+    except ValueError as error:
+        raise SPDError(str(error)) from error
 
 
 def _component_info(label: str) -> dict[str, Any]:

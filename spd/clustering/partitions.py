@@ -1,6 +1,7 @@
 """The partitions along a path of merges, derived when asked for."""
 
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -61,7 +62,13 @@ class Partitions:
     def __len__(self) -> int:
         return len(self._component_merges)
 
-    def __getitem__(self, iteration: int | slice) -> "GroupMerge | BatchedGroupMerge":
+    @overload
+    def __getitem__(self, iteration: int) -> GroupMerge: ...
+
+    @overload
+    def __getitem__(self, iteration: slice) -> BatchedGroupMerge: ...
+
+    def __getitem__(self, iteration: int | slice) -> GroupMerge | BatchedGroupMerge:
         if isinstance(iteration, slice):
             rows = range(len(self))[iteration]
             return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
