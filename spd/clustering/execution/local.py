@@ -148,6 +148,7 @@ class LocalPool:
                     logger.log(level, "%s: %s", running.task.name, message)
                 else:
                     running.outcome = content
+                    return True
         except (EOFError, OSError):
             return True
         return False

@@ -101,8 +101,9 @@ from spd.clustering.execution.local import LocalPool, Task
 from tests.clustering.execution.test_local import loaded_modules
 with LocalPool(1, preload=["spd.clustering.storage"]) as pool:
     pool.submit(Task("modules", loaded_modules))
-    (outcome,) = pool.poll(60)
-    print(outcome.value)
+    while not (ended := pool.poll(1)):
+        pass
+    print(ended[0].value)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "['spd.clustering.storage']\n"
