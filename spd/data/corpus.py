@@ -1,0 +1,106 @@
+"""Where a language run's dataset and tokenizer are: a local directory or file, else a name on the Hugging Face hub.
+
+Both names are looked up from the working directory, then from the run directory. Nothing is fetched for a local one.
+Of a dataset on the hub only the files of the split that is used are fetched, and with streaming only the rows.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spd.errors import ConfigError
+from spd.models.run_info import SPDRunInfo
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_FILE_KINDS = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".txt": "text",
+    ".arrow": "arrow",
+}
+
+
+def load_corpus(info: SPDRunInfo, *, streaming: bool) -> "Dataset | IterableDataset":
+    """The split of the dataset that the run was trained on.
+
+    Raises:
+        ConfigError: the run names no dataset, it cannot be loaded, or it lacks the split or the column.
+    """
+    task, where = info.config.task_config, info.files.config_path
+    if task.dataset_name is None:
+        raise ConfigError(f"{where}: task_config.dataset_name is missing: the language task needs a dataset")
+    local = info.resolve(task.dataset_name)
+    try:
+        dataset = _load(task.dataset_name, local, task.train_data_split, streaming)
+    except Exception as error:  # datasets and its file systems raise errors of many kinds
+        places = local or f"no file or directory from {Path.cwd()} or {info.directory}, so it was sought on the hub"
+        raise ConfigError(
+            f"task_config.dataset_name: {task.dataset_name!r} ({places}), split {task.train_data_split!r}, cannot be "
+            f"loaded: {_reason(error)}"
+        ) from error
+    columns = dataset.column_names
+    if columns is not None and task.column_name not in columns:
+        raise ConfigError(
+            f"task_config.column_name: {task.dataset_name!r} has no column {task.column_name!r}, it has {columns}"
+        )
+    return dataset
+
+
+def _load(name: str, local: Path | None, split: str, streaming: bool) -> "Dataset | IterableDataset":
+    import datasets
+
+    if local is None:
+        files = datasets.load_dataset_builder(name).config.data_files
+        of_split = {split: list(files[split])} if files and split in files else None
+        if not streaming:
+            logger.info("dataset %s: fetching the files of split %s from the hub, unless they are cached", name, split)
+        return datasets.load_dataset(name, data_files=of_split, split=split, streaming=streaming)
+    if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
+        saved: Any = datasets.load_from_disk(str(local))
+        saved = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        return saved.to_iterable_dataset() if streaming else saved
+    if local.is_file():
+        kind = _FILE_KINDS.get(local.suffix)
+        if kind is None:
+            raise ValueError(f"a dataset file ends with {', '.join(_FILE_KINDS)}, not {local.suffix!r}")
+        return datasets.load_dataset(kind, data_files={split: str(local)}, split=split, streaming=streaming)
+    return datasets.load_dataset(str(local), split=split, streaming=streaming)
+
+
+def load_tokenizer(info: SPDRunInfo) -> "PreTrainedTokenizerBase":
+    """The run's tokenizer.
+
+    Raises:
+        ConfigError: the run names none, it cannot be loaded, or has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    name = info.config.tokenizer_name
+    if name is None:
+        raise ConfigError(f"{info.files.config_path}: tokenizer_name is missing: the dataset holds text")
+    local = info.resolve(name)
+    source = name if local is None else str(local)
+    try:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except (ValueError, KeyError, ImportError):
+            # Written by a newer transformers under a class name not known here; tokenizer.json says everything.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+    except Exception as error:  # the hub's client raises errors of many kinds
+        raise ConfigError(f"tokenizer_name: {source!r} cannot be loaded: {_reason(error)}") from error
+    if not isinstance(tokenizer.eos_token, str):
+        raise ConfigError(f"tokenizer_name: {source!r} has no end-of-sequence token, which separates the texts")
+    return tokenizer
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, which for these libraries says what is wrong."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
