@@ -1,0 +1,80 @@
+"""The memberships of a clustering run, from its model and data; what an ensemble shares is loaded once."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+
+if TYPE_CHECKING:
+    from spd.clustering.memberships import Memberships
+
+logger = logging.getLogger("spd")
+
+
+class MembershipSource:
+    """A model, or a file of activations, read once; members of an ensemble differ only in their batch."""
+
+    def __init__(self, config: ClusteringRunConfig) -> None:
+        """Finds the files and reads the run's config, but loads nothing yet.
+
+        Raises:
+            SPDError: there is no such run or file, or its config is of a kind not known here.
+        """
+        self._info: Any = None
+        self._activations_path: str | None = config.activations_path
+        self._loaded: Any = None
+        if config.model_path is not None:
+            from spd.models.run_info import SPDRunInfo
+
+            self._info = SPDRunInfo.from_path(config.model_path)
+
+    def memberships(self, config: ClusteringRunConfig, progress: Callable[[int], None] | None = None) -> "Memberships":
+        """Which component is active on which sample of the config's batch.
+
+        Raises:
+            SPDError: the model, the data or the activations cannot be used, or no component is alive.
+        """
+        if self._info is None:
+            return self._from_activations(config)
+        import torch
+
+        from spd.clustering.activations import harvest_memberships
+        from spd.data import iter_batches
+        from spd.models.component_model import ComponentModel
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self._loaded is None:
+            self._loaded = ComponentModel.from_run_info(self._info).to(device)
+        batches = iter_batches(
+            self._info,
+            config.batch_size,
+            config.dataset_seed,
+            micro_batch_size=config.micro_batch_size,
+            streaming=config.dataset_streaming,
+        )
+        return harvest_memberships(
+            self._loaded,
+            device,
+            batches,
+            merge_config=config.merge_config,
+            filter_dead_stat=config.filter_dead_stat,
+            n_tokens=config.n_tokens,
+            n_tokens_per_seq=config.n_tokens_per_seq,
+            seed=config.dataset_seed,
+            progress=progress,
+        )
+
+    def _from_activations(self, config: ClusteringRunConfig) -> "Memberships":
+        """A member of an ensemble has its own draw of the samples, with replacement."""
+        import numpy as np
+
+        from spd.clustering.activation_files import read_activations
+
+        assert self._activations_path is not None
+        if self._loaded is None:
+            self._loaded = read_activations(Path(self._activations_path), config)
+        if config.ensemble_id is None:
+            return self._loaded
+        return self._loaded.resample_rows(np.random.default_rng(config.dataset_seed))

@@ -1,0 +1,161 @@
+"""From memberships to a finished clustering run: merge, save, plot. Torch-free, so that it can run in a light process.
+
+    checkpoint/memberships.npz -> merge (checkpoint/merge.npz, metrics.jsonl) -> history.zip -> plots/, no checkpoint/
+
+A run is finished when its history is there and its checkpoint is gone; until then a later call takes up where the
+last one was cut off.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.errors import DamagedFileError, SPDError
+from spd.clustering.storage import RunPaths
+
+if TYPE_CHECKING:
+    from spd.clustering.memberships import Memberships
+    from spd.clustering.merge_history import MergeHistory
+
+logger = logging.getLogger("spd")
+
+PRELOAD = ("spd.clustering.merge", "spd.clustering.memberships", "spd.clustering.merge_history")
+"""What every merge imports: no torch among it."""
+
+_SECONDS_BETWEEN_REPORTS = 0.2
+
+
+def is_finished(paths: RunPaths) -> bool:
+    """Whether nothing is left to do for this run."""
+    return paths.history.is_file() and not paths.checkpoint.exists()
+
+
+def saved_memberships(paths: RunPaths) -> bool:
+    """Whether an earlier call got as far as memberships that can be read."""
+    from spd.clustering.memberships import Memberships
+
+    try:
+        Memberships.load(paths.checkpoint_memberships)
+    except SPDError:
+        return False
+    return True
+
+
+def clear_half_written(paths: RunPaths) -> None:
+    """Remove temporary files of a process that was killed."""
+    for directory in (paths.directory, paths.checkpoint, paths.plots):
+        for leftover in directory.glob(".*.tmp*"):
+            leftover.unlink(missing_ok=True)
+
+
+def merge_run(
+    paths: RunPaths,
+    config: ClusteringRunConfig,
+    *,
+    idx: int | None = None,
+    n_parallel_members: int = 1,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Merge a run whose memberships are saved, and finish it.
+
+    Args:
+        idx: the member's index in its ensemble.
+        n_parallel_members: how many such merges share this machine's memory and cores.
+        report: takes a line of progress every now and then.
+
+    Returns:
+        The history's summary.
+
+    Raises:
+        SPDError: memberships cannot be read, or a file cannot be written.
+        KeyboardInterrupt: the merge was stopped; its checkpoint is saved.
+    """
+    from spd.clustering.memberships import Memberships
+    from spd.clustering.merge_history import MergeHistory
+
+    memberships = Memberships.load(paths.checkpoint_memberships)
+    started = time.monotonic()
+    if paths.history.is_file():
+        history = MergeHistory.read(paths.history)
+    else:
+        history = _merge(paths, config, memberships, idx, n_parallel_members, report)
+        history.save(paths.history)
+    _tell(history, memberships, time.monotonic() - started)
+    _plot(paths, history, memberships)
+    shutil.rmtree(paths.checkpoint, ignore_errors=True)
+    return history.summary()
+
+
+def _merge(
+    paths: RunPaths,
+    config: ClusteringRunConfig,
+    memberships: "Memberships",
+    idx: int | None,
+    n_parallel_members: int,
+    report: Callable[[str], None] | None,
+) -> "MergeHistory":
+    import numpy as np
+
+    from spd.clustering.merge import merge_iteration
+
+    total = config.merge_config.get_num_iters(memberships.n_components)
+    last_report = 0.0
+
+    def observe(step: Any) -> None:
+        nonlocal last_report
+        now = time.monotonic()
+        if report and now - last_report > _SECONDS_BETWEEN_REPORTS:
+            last_report = now
+            report(f"merge {step.iteration + 1:,} of {total:,}, {step.k_groups:,} groups")
+
+    history = merge_iteration(
+        config.merge_config,
+        memberships,
+        memberships.labels,
+        log_callback=observe,
+        rng=np.random.default_rng(config.seed),
+        merge_options=config.merge_options,
+        checkpoint_path=paths.checkpoint_merge,
+        n_parallel_members=n_parallel_members,
+    )
+    if not history.is_complete:
+        raise KeyboardInterrupt
+    return history
+
+
+def _tell(history: "MergeHistory", memberships: "Memberships", seconds: float) -> None:
+    logger.info(
+        "%d components alive (%d dead) on %d samples; %d merges in %.1f s; %d groups at the MDL minimum, after %d merges",
+        memberships.n_components,
+        len(memberships.dead_labels),
+        memberships.n_samples,
+        len(history),
+        seconds,
+        history.c_components - history.best_n_merges,
+        history.best_n_merges,
+    )
+    if cut_too_early(history):
+        logger.warning(
+            "the MDL is still falling at the last of %d merges: the minimum lies further on, raise merge_config.iters",
+            len(history),
+        )
+
+
+def cut_too_early(history: "MergeHistory") -> bool:
+    """Whether the least MDL is at the last iteration although more merges were possible."""
+    return 0 < history.best_n_merges == len(history) < history.c_components - 1
+
+
+def _plot(paths: RunPaths, history: "MergeHistory", memberships: "Memberships") -> None:
+    """Pictures are worth a warning, never the run."""
+    from spd.clustering.plotting.figures import save_run_figures
+
+    try:
+        save_run_figures(paths.plots, history, memberships)
+    except DamagedFileError:
+        raise
+    except Exception as error:
+        logger.warning("plots were not all made: %s: %s", type(error).__name__, error)
