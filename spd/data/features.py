@@ -5,13 +5,15 @@ A feature is 0 or active; an active one is uniform in [0, 1) for `tms`, in [-1, 
 - at_least_zero_active: each feature is active with probability `feature_probability`, on its own.
 - exactly_<n>_active: n features of each item, drawn uniformly.
 
+Where the target's config has `synced_inputs`, sets of features, all of a set are active where one of them is.
+
 Rows are drawn in blocks of a fixed size, so a seed gives the same items for every batch and micro-batch size.
 """
 
 from collections.abc import Iterator
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo, TaskConfig, TolerantConfig
@@ -38,6 +40,10 @@ class _FeatureCount(TolerantConfig):
     n_features: PositiveInt
 
 
+class _Synced(TolerantConfig):
+    synced_inputs: list[list[NonNegativeInt]] | None = None
+
+
 def feature_rows(info: SPDRunInfo, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
     """`batch_size` items (n, n_features) float32, in blocks.
 
@@ -47,6 +53,9 @@ def feature_rows(info: SPDRunInfo, batch_size: int, seed: int) -> Iterator[torch
     task, where = info.config.task_config, str(info.files.config_path)
     name, section, least = _TARGETS[task.task_name]
     n_features = toy_target_config(info, name, section, _FeatureCount).n_features
+    synced = toy_target_config(info, name, "", _Synced).synced_inputs or []
+    if max((index for indices in synced for index in indices), default=0) >= n_features:
+        raise ConfigError(f"{name}: synced_inputs: {synced} name a feature beyond the {n_features} that there are")
     n_active = _number_active(task, n_features, where)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, batch_size, _BLOCK):
@@ -57,6 +66,8 @@ def feature_rows(info: SPDRunInfo, batch_size: int, seed: int) -> Iterator[torch
         else:
             active = torch.zeros(_BLOCK, n_features, dtype=torch.bool)
             active.scatter_(1, chance.topk(n_active, dim=1).indices, True)
+        for indices in synced:
+            active[:, indices] = active[:, indices].any(dim=1, keepdim=True)
         yield torch.where(active, values, 0.0)[: batch_size - start]
 
 

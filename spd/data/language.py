@@ -20,7 +20,7 @@ import torch
 
 from spd.data.corpus import load_corpus, load_tokenizer
 from spd.errors import ConfigError
-from spd.models.run_info import SPDRunInfo
+from spd.models.run_info import SPDRunInfo, TaskConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -132,17 +132,14 @@ def _streamed(info: SPDRunInfo, dataset: "IterableDataset", batch_size: int, see
 def _encoder(info: SPDRunInfo) -> Any:
     """encode_texts with the run's tokenizer and length; checks that the column holds text."""
     task = info.config.task_config
-    tokenizer = load_tokenizer(info)
     length = _sequence_length(info)
+    tokenizer = load_tokenizer(info)
     restore_eos = "SimpleStories" in (task.dataset_name or "")
 
     def encode(texts: Sequence[Any]) -> np.ndarray:
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if wrong is not None or not all(isinstance(text, str) for text in texts):
-            raise ConfigError(
-                f"task_config.column_name: column {task.column_name!r} of {task.dataset_name!r} must hold text or "
-                f"token ids, found {type(wrong).__name__}"
-            )
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise _wrong_column(task, "text in every row", wrong[0])
         return encode_texts(texts, tokenizer, length, restore_eos)
 
     return encode
@@ -158,13 +155,19 @@ def _sequence_length(info: SPDRunInfo) -> int:
 def _holds_tokens(info: SPDRunInfo, row: dict[str, Any]) -> bool:
     """Whether the column holds token ids rather than text."""
     task = info.config.task_config
-    is_list = isinstance(row[task.column_name], list | tuple | np.ndarray)
-    if task.is_tokenized and not is_list:
-        raise ConfigError(
-            f"task_config.is_tokenized: column {task.column_name!r} of {task.dataset_name!r} holds "
-            f"{type(row[task.column_name]).__name__}, no token ids"
-        )
+    value = row[task.column_name]
+    is_list = isinstance(value, list | tuple | np.ndarray)
+    if not is_list and (task.is_tokenized or not isinstance(value, str)):
+        expected = "token ids" if task.is_tokenized else "text or token ids"
+        raise _wrong_column(task, expected, value)
     return is_list
+
+
+def _wrong_column(task: TaskConfig, expected: str, value: object) -> ConfigError:
+    return ConfigError(
+        f"task_config.column_name: column {task.column_name!r} of {task.dataset_name!r} must hold {expected}, "
+        f"found {type(value).__name__}"
+    )
 
 
 def _cut(info: SPDRunInfo, rows: Iterable[Sequence[int]]) -> np.ndarray:
