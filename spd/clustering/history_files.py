@@ -12,7 +12,8 @@ Members that readers of goodfire-ai/spd know (all deflated, level 1; integers of
 
 Members of ours:
 
-- `spd_clustering.json`: format_version, is_complete, initial_mdl_loss_norm, merge_options, group_idxs_stored;
+- `spd_clustering.json`: format_version, is_complete, initial_mdl_loss_norm, merge_options, group_idxs_stored,
+  per_iteration (names of those that follow);
 - `merge_pair_cost.npy`, `mdl_loss_norm.npy`, `considered_fraction.npy` (n_iters,) float64: each only when known.
 
 Files of goodfire-ai/spd have only the first five, and may have rows beyond n_iters_current, filled with -1 or 0.
@@ -32,7 +33,7 @@ from spd.checked_files import open_zip, read_zip_array, read_zip_bytes
 from spd.clustering.errors import DamagedFileError, SPDError
 from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges, smallest_int_dtype
 from spd.clustering.merge_config import MergeConfig, MergeOptions
-from spd.clustering.zip_writer import ZipWriter
+from spd.clustering.zip_writer import ZipWriter, npy_header
 
 if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
@@ -52,7 +53,6 @@ PER_ITERATION = ("merge_pair_cost", "mdl_loss_norm", "considered_fraction")
 
 _BLOCK_BYTES = 4 * 2**20
 _SMALL_MEMBER_LIMIT = 2**30
-_LONGEST_HEADER = 256
 
 
 def write_history(history: "MergeHistory", path: Path) -> None:
@@ -64,12 +64,14 @@ def write_history(history: "MergeHistory", path: Path) -> None:
     n_iters, n = history.n_iters_current, history.c_components
     dtype = smallest_int_dtype(n)
     stored = n_iters * n * dtype.itemsize <= GROUP_IDXS_LIMIT
+    known = [name for name in PER_ITERATION if getattr(history, name) is not None]
     further = {
         "format_version": FORMAT_VERSION,
         "is_complete": history.is_complete,
         "initial_mdl_loss_norm": history.initial_mdl_loss_norm,
         "merge_options": history.merge_options.model_dump(mode="json"),
         "group_idxs_stored": stored,
+        "per_iteration": known,
     }
     with atomic_write(path) as temporary, ZipWriter(temporary) as archive:
         archive.text(METADATA, json.dumps(history.metadata()))
@@ -77,10 +79,8 @@ def write_history(history: "MergeHistory", path: Path) -> None:
         archive.text(LABELS, "\n".join(history.labels))
         archive.array(PAIRS, history.selected_pairs.astype(dtype))
         archive.array(K_GROUPS, history.merges.k_groups.astype(dtype))
-        for name in PER_ITERATION:
-            values = getattr(history, name)
-            if values is not None:
-                archive.array(f"{name}.npy", values)
+        for name in known:
+            archive.array(f"{name}.npy", getattr(history, name))
         if stored:
             archive.array_blocks(GROUP_IDXS, dtype, (n_iters, n), _group_idxs_blocks(history, dtype))
         else:
@@ -96,6 +96,8 @@ def read_history(path: Path) -> dict[str, Any]:
     """
     with open_zip(path) as archive:
         reader = _Reader(archive, path)
+        if FURTHER not in archive.namelist() and any(f"{name}.npy" in archive.namelist() for name in PER_ITERATION):
+            raise reader.damaged(FURTHER, "is missing")
         labels, config, n_iters = reader.metadata()
         further = reader.json(FURTHER) if FURTHER in archive.namelist() else None
         arguments = {} if further is None else reader.further_arguments(further, n_iters)
@@ -185,12 +187,13 @@ class _Reader:
             "initial_mdl_loss_norm": initial,
             "merge_options": options,
         }
-        for name in PER_ITERATION:
-            member = f"{name}.npy"
-            if member in self.archive.namelist():
-                arguments[name] = self.array(member, "f", 1)
-                if len(arguments[name]) != n_iters:
-                    raise self.damaged(member, f"has {len(arguments[name])} rows, {METADATA} says {n_iters} iterations")
+        for name in further.get("per_iteration", []):
+            if name not in PER_ITERATION:
+                raise self.damaged(FURTHER, f"names {name!r} under per_iteration, known are {', '.join(PER_ITERATION)}")
+            values = self.array(f"{name}.npy", "f", 1)
+            if len(values) != n_iters:
+                raise self.damaged(f"{name}.npy", f"has {len(values)} rows, {METADATA} says {n_iters} iterations")
+            arguments[name] = values
         return arguments
 
     def check_group_idxs(self, merges: np.ndarray, n_components: int) -> None:
@@ -200,7 +203,7 @@ class _Reader:
             raise self.damaged(
                 GROUP_IDXS, f"has shape {stored.shape}, expected at least {len(merges)} rows of {n_components}"
             )
-        rows = max(_BLOCK_BYTES // (max(n_components, 1) * stored.dtype.itemsize), 1)
+        rows = _block_rows(n_components, stored.dtype)
         for start in range(0, len(merges), rows):
             iterations = np.arange(start, min(start + rows, len(merges)))
             expected = group_idxs_at(merges, n_components, iterations)
@@ -212,14 +215,18 @@ class _Reader:
         """A file of ours: it is not read back, but other readers rely on its shape."""
         if GROUP_IDXS not in self.archive.namelist():
             raise self.damaged(GROUP_IDXS, "is missing")
-        expected = n_iters * n_components * smallest_int_dtype(n_components).itemsize
-        header = self.archive.getinfo(GROUP_IDXS).file_size - expected
-        if not 0 < header <= _LONGEST_HEADER:
+        dtype = smallest_int_dtype(n_components)
+        expected = len(npy_header(dtype, (n_iters, n_components))) + n_iters * n_components * dtype.itemsize
+        if self.archive.getinfo(GROUP_IDXS).file_size != expected:
             raise self.damaged(GROUP_IDXS, f"is not of the size of {n_iters} x {n_components} numbers")
 
 
+def _block_rows(n_components: int, dtype: np.dtype) -> int:
+    return max(_BLOCK_BYTES // max(n_components * dtype.itemsize, 1), 1)
+
+
 def _group_idxs_blocks(history: "MergeHistory", dtype: np.dtype) -> Iterator[np.ndarray]:
-    rows = max(_BLOCK_BYTES // (history.c_components * dtype.itemsize), 1)
+    rows = _block_rows(history.c_components, dtype)
     for start in range(0, history.n_iters_current, rows):
         yield history.merges.at(range(start, min(start + rows, history.n_iters_current)))
 

@@ -66,6 +66,14 @@ class ZipWriter:
         self._deflated.append(info)
 
 
+def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of a C-ordered array starts with."""
+    header = BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return header.getvalue()
+
+
 def _info(member: str, method: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(member, _FIXED_DATE)
     info.compress_type = method
@@ -75,10 +83,7 @@ def _info(member: str, method: int) -> zipfile.ZipInfo:
 
 def _raw_blocks(dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> Iterator[bytes]:
     """The header and the blocks of a .npy file, and after them an empty block that ends the stream."""
-    header = BytesIO()
-    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, fields)
-    yield header.getvalue()
+    yield npy_header(dtype, shape)
     for block in blocks:
         yield block.tobytes()
     yield b""

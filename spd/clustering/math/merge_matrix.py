@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
+from numpy.typing import ArrayLike
 
 from spd.clustering.math.arrays import as_numpy
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, init=False)
@@ -25,7 +23,7 @@ class GroupMerge:
     group_idxs: Int[np.ndarray, "n_components"]
     k_groups: int
 
-    def __init__(self, group_idxs: "np.ndarray | Tensor | Sequence[int]", k_groups: int) -> None:
+    def __init__(self, group_idxs: ArrayLike, k_groups: int) -> None:
         idxs = as_numpy(group_idxs)
         if idxs.ndim != 1 or (idxs.size and idxs.dtype.kind not in "iu"):
             raise ValueError(f"group_idxs must be a vector of integers, got shape {idxs.shape} of {idxs.dtype}")
@@ -33,7 +31,7 @@ class GroupMerge:
         object.__setattr__(self, "k_groups", int(k_groups))
 
     @classmethod
-    def identity(cls, n_components: int) -> Self:
+    def identity(cls, n_components: int) -> "GroupMerge":
         """Every component alone."""
         return cls(np.arange(n_components), n_components)
 
@@ -44,7 +42,7 @@ class GroupMerge:
         k_groups: int,
         ensure_groups_nonempty: bool = False,
         rng: np.random.Generator | None = None,
-    ) -> Self:
+    ) -> "GroupMerge":
         """Each component in a uniformly drawn group; with `ensure_groups_nonempty` no group stays empty.
 
         Raises:
@@ -61,7 +59,7 @@ class GroupMerge:
         return cls(idxs, k_groups)
 
     @classmethod
-    def from_matrix(cls, mat: "Bool[np.ndarray, 'k_groups n_components'] | Tensor") -> Self:
+    def from_matrix(cls, mat: ArrayLike) -> "GroupMerge":
         """From a (k_groups, n_components) matrix of 0 and 1.
 
         Raises:
@@ -105,7 +103,7 @@ class GroupMerge:
         """The indices of the group's components, ascending."""
         return [int(i) for i in np.flatnonzero(self.components_in_group_mask(group_idx))]
 
-    def merge_groups(self, group_a: int, group_b: int) -> Self:
+    def merge_groups(self, group_a: int, group_b: int) -> "GroupMerge":
         """The partition after one merge. The merged group takes the smaller of the two indices, and the indices
         above the larger one move down by one.
 
@@ -162,12 +160,12 @@ class BatchedGroupMerge:
     k_groups: Int[np.ndarray, "batch"]
 
     @classmethod
-    def init_empty(cls, batch_size: int, n_components: int) -> Self:
+    def init_empty(cls, batch_size: int, n_components: int) -> "BatchedGroupMerge":
         """Room for `batch_size` partitions, all entries -1 until they are set."""
         return cls(np.full((batch_size, n_components), -1, np.int64), np.full(batch_size, -1, np.int64))
 
     @classmethod
-    def from_list(cls, merges: Sequence[GroupMerge]) -> Self:
+    def from_list(cls, merges: Sequence[GroupMerge]) -> "BatchedGroupMerge":
         """Stack partitions of the same components."""
         if not merges:
             return cls.init_empty(0, 0)
