@@ -116,7 +116,7 @@ class Memberships:
         rows = SparseRows(is_soft=activation_threshold is None and matrix.dtype != bool)
         step = max(1, CHUNK // max(1, matrix.shape[1]))
         for start in range(0, matrix.shape[0], step):
-            part = matrix[start : start + step]
+            part = _narrowed(matrix[start : start + step], activation_threshold)
             if part.dtype.kind != "b":
                 check_values(part.min(axis=0), part.max(axis=0), labels)
             rows.append_dense([part], activation_threshold)
@@ -137,7 +137,7 @@ class Memberships:
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
-        data = matrix.data
+        data = _narrowed(matrix.data, activation_threshold)
         is_bool = data.dtype == bool
         if not is_bool and data.size:
             wrong = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
@@ -145,7 +145,7 @@ class Memberships:
                 column = matrix.indices[wrong[0]]
                 check_values(data[wrong[:1]], data[wrong[:1]], [labels[column]])
         keep = data if is_bool else data > (activation_threshold or 0)
-        values = data[keep].astype(np.float32) if activation_threshold is None and not is_bool else None
+        values = data[keep] if activation_threshold is None and not is_bool else None
         indptr = keep_entries(matrix.indptr, keep)
         return cls(indptr, matrix.indices[keep].astype(np.int32, copy=False), values, labels)
 
@@ -207,6 +207,14 @@ class Memberships:
             raise DamagedFileError(f"{path}: is no file of memberships: {problem}")
         labels, dead_labels = (members[name].tolist() for name in ("labels", "dead_labels"))
         return cls(members["indptr"], members["indices"], members.get("values"), labels, dead_labels)
+
+
+def _narrowed(values: np.ndarray, activation_threshold: float | None) -> np.ndarray:
+    """Soft values as they are kept, in float32, where a tiny one may become 0; others as they are."""
+    if activation_threshold is not None or values.dtype.kind == "b":
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 _MEMBERS: dict[str, str] = {"indptr": "<i8", "indices": "<i4", "values": "<f4", "labels": "U", "dead_labels": "U"}
