@@ -122,6 +122,17 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
     return paths.distances(method)
 
 
+def distances_are_current(paths: EnsemblePaths, method: str) -> bool:
+    """Whether distances and figure are there and made from the merge array that is there now."""
+    written, merge_array = paths.distances(method), paths.merge_array
+    try:
+        n_members = len(read_json(paths.meta, required=["members"])["members"])
+        is_newer = written.stat().st_mtime_ns >= merge_array.stat().st_mtime_ns
+        return is_newer and paths.distances_figure(method).is_file() and read_distances(written).shape[1] == n_members
+    except (SPDError, OSError):
+        return False
+
+
 def read_distances(path: Path) -> np.ndarray:
     """(n_iters, n_ens, n_ens) distances, NaN but below the diagonal.
 

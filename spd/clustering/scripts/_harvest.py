@@ -25,10 +25,32 @@ class MembershipSource:
         self._info: Any = None
         self._activations_path: str | None = config.activations_path
         self._loaded: Any = None
+        self._device = "cpu"
         if config.model_path is not None:
             from spd.models.run_info import SPDRunInfo
 
             self._info = SPDRunInfo.from_path(config.model_path)
+
+    def load(self, config: ClusteringRunConfig) -> None:
+        """Load what is shared, unless it is loaded.
+
+        Raises:
+            SPDError: the checkpoint or the activations cannot be used.
+        """
+        if self._loaded is not None:
+            return
+        if self._info is None:
+            from spd.clustering.activation_files import read_activations
+
+            assert self._activations_path is not None
+            self._loaded = read_activations(Path(self._activations_path), config)
+            return
+        import torch
+
+        from spd.models.component_model import ComponentModel
+
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._loaded = ComponentModel.from_run_info(self._info).to(self._device)
 
     def memberships(self, config: ClusteringRunConfig, progress: Callable[[int], None] | None = None) -> "Memberships":
         """Which component is active on which sample of the config's batch.
@@ -38,15 +60,10 @@ class MembershipSource:
         """
         if self._info is None:
             return self._from_activations(config)
-        import torch
-
         from spd.clustering.activations import harvest_memberships
         from spd.data import iter_batches
-        from spd.models.component_model import ComponentModel
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if self._loaded is None:
-            self._loaded = ComponentModel.from_run_info(self._info).to(device)
+        self.load(config)
         batches = iter_batches(
             self._info,
             config.batch_size,
@@ -56,7 +73,7 @@ class MembershipSource:
         )
         return harvest_memberships(
             self._loaded,
-            device,
+            self._device,
             batches,
             merge_config=config.merge_config,
             filter_dead_stat=config.filter_dead_stat,
@@ -70,11 +87,7 @@ class MembershipSource:
         """A member of an ensemble has its own draw of the samples, with replacement."""
         import numpy as np
 
-        from spd.clustering.activation_files import read_activations
-
-        assert self._activations_path is not None
-        if self._loaded is None:
-            self._loaded = read_activations(Path(self._activations_path), config)
+        self.load(config)
         if config.ensemble_id is None:
             return self._loaded
         return self._loaded.resample_rows(np.random.default_rng(config.dataset_seed))

@@ -128,7 +128,7 @@ def _merge(
 
 def _tell(history: "MergeHistory", memberships: "Memberships", seconds: float) -> None:
     logger.info(
-        "%d components alive (%d dead) on %d samples; %d merges in %.1f s; %d groups at the MDL minimum, after %d merges",
+        "%d components alive (%d dead) on %d samples; %d merges in %.1f s; %d groups at the MDL minimum after %d",
         memberships.n_components,
         len(memberships.dead_labels),
         memberships.n_samples,

@@ -1,0 +1,136 @@
+"""What there is of an ensemble, as a table for people: members, distances, where the files are."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spd.checked_files import read_json
+from spd.clustering.consts import DISTANCES_METHODS
+from spd.clustering.ensemble_registry import Member
+from spd.clustering.errors import SPDError
+from spd.clustering.scripts._ensemble import final_distances, registered_members
+from spd.clustering.scripts._merge_run import cut_too_early
+from spd.clustering.storage import EnsemblePaths, RunPaths
+
+_HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """One member, as much as is known of it; `note` says what to mind."""
+
+    idx: int
+    run_id: str
+    state: str
+    components: int | None = None
+    merges: int | None = None
+    best_groups: int | None = None
+    note: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        numbers = ("" if value is None else f"{value:,}" for value in (self.components, self.merges, self.best_groups))
+        return (str(self.idx), self.run_id, self.state, *numbers, self.note)
+
+
+def member_row(paths: RunPaths, member: Member) -> MemberRow:
+    """The row of a member: from its history if it is finished, otherwise from the registry and its last metrics."""
+    from spd.clustering.merge_history import MergeHistory
+
+    if not paths.history.is_file():
+        return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
+    try:
+        history = MergeHistory.read(paths.history)
+        best = history.c_components - history.best_n_merges
+    except SPDError as error:
+        return MemberRow(member.idx, member.run_id, "damaged", note=str(error))
+    mark = "! the minimum is at the last merge: raise iters" if cut_too_early(history) else ""
+    return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
+
+
+def _progress(paths: RunPaths, member: Member) -> str:
+    if member.error:
+        return member.error
+    if member.state != "running":
+        return ""
+    last = last_metrics(paths.metrics)
+    if not last:
+        return "harvesting"
+    return f"merge {last.get('iteration', 0) + 1:,}, {last.get('k_groups', 0):,} groups left"
+
+
+def last_metrics(path: Path) -> dict[str, Any]:
+    """The last whole line of a metrics.jsonl that may still be written to; {} where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(file.tell() - 65536, 0))
+            lines = file.read().decode("utf-8", "replace").split("\n")[:-1]
+        found = json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def summary_text(paths: EnsemblePaths) -> str:
+    """Members, distances and places, ready to print.
+
+    Raises:
+        SPDError: the ensemble is not registered.
+    """
+    rows = [member_row(paths.run(member.run_id), member) for member in registered_members(paths)]
+    blocks = [f"ensemble {paths.ensemble_id}", "", *_table([_HEADER, *[row.cells() for row in rows]])]
+    found = [method for method in DISTANCES_METHODS if paths.distances(method).is_file()]
+    if found:
+        header = ("distances at the end", "after merges", "mean", "min", "max")
+        blocks += ["", *_table([header, *[_distance_cells(paths, method) for method in found]])]
+    return "\n".join([*blocks, "", *_places(paths)])
+
+
+def _distance_cells(paths: EnsemblePaths, method: str) -> tuple[str, ...]:
+    try:
+        final = final_distances(paths.distances(method))
+    except SPDError as error:
+        return (method, str(error), "", "", "")
+    if final["iteration"] is None:
+        return (method, "none", "", "", "")
+    return (method, f"{final['iteration'] + 1:,}", *(f"{final[name]:.4g}" for name in ("mean", "min", "max")))
+
+
+def _places(paths: EnsemblePaths) -> list[str]:
+    places = [
+        ("ensemble", paths.directory, "config, merge array, distances and their figures, log"),
+        ("members", paths.directory.parent.parent / RunPaths.folder, "<run>/history.zip, <run>/plots/"),
+    ]
+    if paths.stable_groups.is_file():
+        places.append(("stable groups", paths.stable_groups, f"{_n_stable(paths.stable_groups)}see also plots/"))
+    width = max(len(name) for name, _, _ in places)
+    return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
+
+
+def _n_stable(path: Path) -> str:
+    try:
+        return f"{len(read_json(path, required=['stable_groups'])['stable_groups'])} groups; "
+    except (SPDError, TypeError):
+        return ""
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Left-aligned text, right-aligned numbers."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "") or "0")
+    except ValueError:
+        return False
+    return True

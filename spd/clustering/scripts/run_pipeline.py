@@ -1,0 +1,158 @@
+"""An ensemble of clustering runs, their distances and stable groups: on this machine, or as SLURM jobs.
+
+spd-clustering --config spd/clustering/configs/pipeline_example.yaml --local
+spd-clustering --status e-0123abcd
+spd-clustering --resume e-0123abcd --local
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from spd.clustering.errors import ConfigError
+from spd.clustering.scripts._command import add_override_flags, given_flags, log_to_file, make_parser, run_command
+
+logger = logging.getLogger("spd")
+
+
+def __getattr__(name: str) -> Any:
+    """The config's class is a public name of this module; importing it late keeps `--help` quick."""
+    if name == "ClusteringPipelineConfig":
+        from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig
+
+        return ClusteringPipelineConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def make_command_parser() -> argparse.ArgumentParser:
+    parser = make_parser(__doc__ or "", "spd-clustering")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="config of the pipeline (.yaml, .json): start a new ensemble")
+    what.add_argument("--resume", metavar="ID", help="do what is missing or failed of this ensemble")
+    what.add_argument("--status", metavar="ID", help="show the members of this ensemble and what exists")
+    parser.add_argument("--local", action="store_true", help="run on this machine instead of submitting to SLURM")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be run, and run or submit nothing")
+    parser.add_argument("--n-runs", type=int, default=argparse.SUPPRESS, metavar="N", help="number of members")
+    parser.add_argument(
+        "--distances-methods",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        default=argparse.SUPPRESS,
+        metavar="A,B",
+        help="how members are compared",
+    )
+    add_override_flags(parser)
+    local = parser.add_argument_group("with --local")
+    local.add_argument("--local-clustering-parallel", action="store_true", help="members side by side")
+    local.add_argument("--local-calc-distances-parallel", action="store_true", help="distance methods side by side")
+    local.add_argument(
+        "--track-resources-calc-distances",
+        action="store_true",
+        help="print wall time, CPU time and peak memory of each distance job",
+    )
+    return parser
+
+
+def _body(arguments: argparse.Namespace) -> None:
+    if arguments.status:
+        _show_status(arguments.status)
+    elif arguments.resume:
+        _resume(arguments)
+    else:
+        _start(arguments)
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    from spd.clustering.scripts._pipeline import create_pipeline, effective_run_config, read_pipeline_config
+
+    names = ("n_runs", "distances_methods", "wandb_project", "wandb_entity")
+    config = read_pipeline_config(arguments.config, given_flags(arguments, *names))
+    run_config = effective_run_config(config, given_flags(arguments, "dataset_streaming"))
+    source = _source(run_config)
+    if arguments.dry_run:
+        _dry_run(config, run_config, arguments)
+        return
+    if not arguments.local:
+        from spd.clustering.scripts._pipeline_slurm import check_slurm, submit_pipeline
+
+        check_slurm()
+        submit_pipeline(create_pipeline(config, run_config), arguments)
+        return
+    source.load(run_config)
+    pipeline = create_pipeline(config, run_config)
+    _run_here(pipeline, source, arguments)
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from spd.clustering.scripts._pipeline import open_pipeline
+
+    fixed = given_flags(arguments, "n_runs", "wandb_project", "wandb_entity", "dataset_streaming")
+    if fixed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise ConfigError(f"--resume goes on with the config that the ensemble was started with: leave out {names}")
+    pipeline = open_pipeline(arguments.resume, given_flags(arguments, "distances_methods"))
+    if arguments.dry_run:
+        _show_status(arguments.resume)
+        return
+    if not arguments.local:
+        from spd.clustering.scripts._pipeline_slurm import check_slurm, submit_pipeline
+
+        check_slurm()
+        submit_pipeline(pipeline, arguments)
+        return
+    _run_here(pipeline, _source(pipeline.run_config), arguments)
+
+
+def _source(run_config: Any) -> Any:
+    from spd.clustering.scripts._harvest import MembershipSource
+
+    return MembershipSource(run_config)
+
+
+def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None:
+    from spd.clustering.errors import MemberFailedError
+    from spd.clustering.scripts._pipeline_local import LocalOptions, run_local
+    from spd.clustering.scripts._summary import summary_text
+
+    log_to_file(pipeline.paths.log)
+    logger.info(
+        "ensemble %s: %d members in %s", pipeline.paths.ensemble_id, pipeline.config.n_runs, pipeline.paths.directory
+    )
+    options = LocalOptions(
+        clustering_parallel=arguments.local_clustering_parallel,
+        distances_parallel=arguments.local_calc_distances_parallel,
+        track_resources=arguments.track_resources_calc_distances,
+    )
+    try:
+        run_local(pipeline, options, source)
+    except MemberFailedError:
+        print(summary_text(pipeline.paths))
+        raise
+    print(summary_text(pipeline.paths))
+
+
+def _show_status(ensemble_id: str) -> None:
+    from spd.clustering.scripts._summary import summary_text
+    from spd.clustering.storage import EnsemblePaths
+
+    print(summary_text(EnsemblePaths(ensemble_id)))
+
+
+def _dry_run(config: Any, run_config: Any, arguments: argparse.Namespace) -> None:
+    if not arguments.local:
+        from spd.clustering.scripts._pipeline_slurm import describe_submission
+
+        print(describe_submission(config, run_config))
+        return
+    from spd.clustering.scripts._estimate import describe_local_run
+
+    print(describe_local_run(config, run_config))
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(make_command_parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
