@@ -1,9 +1,7 @@
-"""Names of arrays and methods. The torch aliases are made when first asked for: importing this imports no torch."""
+"""Names of arrays and methods. The aliases of arrays are made when first asked for: importing this imports neither
+torch nor numpy, so that a config is checked at once."""
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
-from jaxtyping import Bool, Float, Int
 
 ComponentLabel = str
 """`"<module>:<index>"`."""
@@ -21,20 +19,24 @@ DistancesMethod = Literal[
 ]
 DISTANCES_METHODS: tuple[str, ...] = get_args(DistancesMethod)
 
-MergesArray = Int[np.ndarray, "n_ens n_iters n_components"]
-MergesAtIterArray = Int[np.ndarray, "n_ens n_components"]
-DistancesArray = Float[np.ndarray, "n_iters n_ens n_ens"]
-
-_TORCH_ALIASES: dict[str, tuple[Any, str]] = {
-    "ActivationsTensor": (Float, "samples n_components"),
-    "BoolActivationsTensor": (Bool, "samples n_components"),
-    "ClusterCoactivationShaped": (Float, "k_groups k_groups"),
-    "GroupIdxsTensor": (Int, "n_components"),
+_ALIASES: dict[str, tuple[str, str, str]] = {
+    "MergesArray": ("Int", "numpy.ndarray", "n_ens n_iters n_components"),
+    "MergesAtIterArray": ("Int", "numpy.ndarray", "n_ens n_components"),
+    "DistancesArray": ("Float", "numpy.ndarray", "n_iters n_ens n_ens"),
+    "ActivationsTensor": ("Float", "torch.Tensor", "samples n_components"),
+    "BoolActivationsTensor": ("Bool", "torch.Tensor", "samples n_components"),
+    "ClusterCoactivationShaped": ("Float", "torch.Tensor", "k_groups k_groups"),
+    "GroupIdxsTensor": ("Int", "torch.Tensor", "n_components"),
 }
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    MergesArray = Int[np.ndarray, "n_ens n_iters n_components"]
+    MergesAtIterArray = Int[np.ndarray, "n_ens n_components"]
+    DistancesArray = Float[np.ndarray, "n_iters n_ens n_ens"]
     ActivationsTensor = Float[Tensor, "samples n_components"]
     BoolActivationsTensor = Bool[Tensor, "samples n_components"]
     ClusterCoactivationShaped = Float[Tensor, "k_groups k_groups"]
@@ -42,9 +44,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _TORCH_ALIASES:
-        from torch import Tensor
+    if name in _ALIASES:
+        import importlib
 
-        dtype, shape = _TORCH_ALIASES[name]
-        return dtype[Tensor, shape]
+        import jaxtyping
+
+        kind, array, shape = _ALIASES[name]
+        module, _, class_name = array.rpartition(".")
+        return getattr(jaxtyping, kind)[getattr(importlib.import_module(module), class_name), shape]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from spd.clustering.consts import MergePair
 from spd.config_files import FrozenConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 SamplerName = Literal["range", "mcmc", "exp_rank"]
@@ -74,7 +74,7 @@ class MergeConfig(FrozenConfig):
                 raise ValueError(f"merge_pair_sampling_kwargs.{name}: must be a number {rule} (got {value!r})")
         return {**values, "merge_pair_sampling_kwargs": {k: float(v) for k, v in kwargs.items()}}
 
-    def merge_pair_sample(self, costs: "np.ndarray | Tensor", rng: np.random.Generator | None = None) -> MergePair:
+    def merge_pair_sample(self, costs: "np.ndarray | Tensor", rng: "np.random.Generator | None" = None) -> MergePair:
         """Draw a pair of groups from a full (k, k) cost matrix with this config's sampler."""
         from spd.clustering.math.merge_pair_samplers import MERGE_PAIR_SAMPLERS
 
