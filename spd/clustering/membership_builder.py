@@ -7,16 +7,25 @@
 So memory grows with the active entries, never with samples x components.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spd.clustering.component_checks import check_values, component_labels, live_components, matching_modules
+from spd.clustering.component_checks import (
+    check_labels,
+    check_values,
+    component_labels,
+    live_components,
+    matching_modules,
+)
 from spd.clustering.errors import ActivationsError
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.sparse_rows import SparseRows, take_columns_in_place
+from spd.clustering.math.sparse_rows import SparseRows, as_kept, keep_entries, take_columns_in_place
 from spd.clustering.memberships import Memberships
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FilterDeadStat = Literal["max", "mean"]
 
@@ -39,21 +48,22 @@ class MembershipBuilder:
         self._activation_threshold = activation_threshold
         self._dead_threshold = filter_dead_threshold
         self._dead_stat = filter_dead_stat
-        self._rows = SparseRows(is_soft=activation_threshold is None)
+        self._rows: SparseRows | None = None
         self._widths: dict[str, int] = {}
         self._labels: list[str] = []
+        self._given: Sequence[str] = self._labels
         self._greatest = np.zeros(0, np.float32)
         self._total = np.zeros(0, np.float64)
 
     @property
     def n_samples(self) -> int:
         """Rows added so far."""
-        return self._rows.n_rows
+        return self._rows.n_rows if self._rows else 0
 
     @property
     def nnz(self) -> int:
         """Active entries kept so far."""
-        return self._rows.nnz
+        return self._rows.nnz if self._rows else 0
 
     def add(self, activations: Mapping[str, np.ndarray]) -> None:
         """One micro-batch: for each module its importances (n_rows, C), the modules always in the same order.
@@ -70,13 +80,59 @@ class MembershipBuilder:
         if len(set(n_rows.values())) > 1:
             raise ActivationsError(f"the modules have different numbers of rows: {n_rows}")
         self._set_modules({module: block.shape[1] for module, block in blocks.items()})
-        if not sum(n_rows.values()):
+        if sum(n_rows.values()):
+            self._add_blocks(list(blocks.values()))
+
+    def add_matrix(self, matrix: "np.ndarray | csr_array", labels: Sequence[str]) -> None:
+        """Rows of a matrix (n_rows, n_components), dense or in scipy's compressed rows, with labels in any order.
+
+        Raises:
+            ActivationsError: a negative or infinite value (naming the component), or other labels than before.
+        """
+        if not self._labels:
+            self._set_labels(check_labels(labels))
+        elif labels is not self._given and list(labels) != self._labels:
+            raise ActivationsError("parts of one matrix must have the same labels")
+        self._given = labels
+        if matrix.shape[1] != len(self._labels):
+            raise ActivationsError(f"{matrix.shape[1]} components, but {len(self._labels)} labels")
+        if not matrix.shape[0]:
             return
-        parts = list(blocks.values())
-        least, greatest = (np.concatenate([extreme(part, axis=0) for part in parts]) for extreme in (np.min, np.max))
-        total = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in parts]) if self.needs_total else None
+        if isinstance(matrix, np.ndarray):
+            self._add_blocks([matrix])
+        else:
+            self._add_csr(matrix)
+
+    def _open_rows(self, is_bool: bool) -> SparseRows:
+        """Booleans stay booleans, even without a threshold; the first micro-batch decides."""
+        if self._rows is None:
+            self._rows = SparseRows(is_soft=self._activation_threshold is None and not is_bool)
+        return self._rows
+
+    def _add_blocks(self, blocks: list[np.ndarray]) -> None:
+        blocks = [as_kept(block, self._activation_threshold) for block in blocks]
+        least, greatest = (np.concatenate([extreme(part, axis=0) for part in blocks]) for extreme in (np.min, np.max))
+        total = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None
         self.add_statistics(least, greatest, total)
-        self._rows.append_dense(parts, self._activation_threshold)
+        self._open_rows(all(block.dtype == bool for block in blocks)).append_dense(blocks, self._activation_threshold)
+
+    def _add_csr(self, matrix: "csr_array") -> None:
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        n_components = len(self._labels)
+        least, greatest = np.zeros(n_components), np.zeros(n_components, np.float32)
+        data = as_kept(matrix.data, self._activation_threshold)
+        with np.errstate(invalid="ignore"):
+            np.minimum.at(least, matrix.indices, data)
+            np.maximum.at(greatest, matrix.indices, data)
+        total = np.bincount(matrix.indices, data, n_components) if self.needs_total else None
+        self.add_statistics(least, greatest, total)
+        keep = data if data.dtype == bool else data > (self._activation_threshold or 0)
+        rows = self._open_rows(data.dtype == bool)
+        values = data[keep] if rows.is_soft else None
+        lengths = np.diff(keep_entries(matrix.indptr, keep))
+        rows.append(lengths, matrix.indices[keep].astype(np.int32, copy=False), values)
 
     @property
     def needs_total(self) -> bool:
@@ -90,7 +146,7 @@ class MembershipBuilder:
         counted over modules of these widths. Their statistics come by `add_statistics`, at any time before the end.
         """
         self._set_modules(widths)
-        self._rows.append(lengths, indices, values)
+        self._open_rows(is_bool=False).append(lengths, indices, values)
 
     def add_statistics(self, least: np.ndarray, greatest: np.ndarray, total: np.ndarray | None) -> None:
         """Extremes and sum of each component (n_components,) over rows that are added.
@@ -109,10 +165,11 @@ class MembershipBuilder:
         Raises:
             ActivationsError: nothing was added, no module has that name, or no component is alive.
         """
-        if not self.n_samples:
+        if self._rows is None or not self.n_samples:
             raise ActivationsError("there is no sample to take memberships from")
-        chosen = matching_modules(self._widths, module_name_filter)
-        in_module = np.concatenate([np.full(width, name in chosen) for name, width in self._widths.items()])
+        modules = [label.rpartition(":")[0] for label in self._labels]
+        chosen = set(matching_modules(dict.fromkeys(modules), module_name_filter))
+        in_module = np.array([module in chosen for module in modules], bool)
         statistic = self._greatest if self._dead_stat == "max" else self._total / self.n_samples
         alive = in_module.copy()
         alive[in_module] = live_components(statistic[in_module], self._dead_threshold, self._dead_stat)
@@ -125,8 +182,11 @@ class MembershipBuilder:
         """The first micro-batch decides which modules there are."""
         if not self._widths:
             self._widths = dict(widths)
-            self._labels = component_labels(widths)
-            self._greatest = np.zeros(len(self._labels), np.float32)
-            self._total = np.zeros(len(self._labels), np.float64)
+            self._set_labels(component_labels(widths))
         elif list(widths.items()) != list(self._widths.items()):
             raise ActivationsError(f"micro-batches differ in their modules: first {self._widths}, then {dict(widths)}")
+
+    def _set_labels(self, labels: list[str]) -> None:
+        self._labels = labels
+        self._greatest = np.zeros(len(labels), np.float32)
+        self._total = np.zeros(len(labels), np.float64)

@@ -24,6 +24,7 @@ from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import (
     CHUNK,
     SparseRows,
+    as_kept,
     indptr_of,
     keep_entries,
     row_chunks,
@@ -116,7 +117,7 @@ class Memberships:
         rows = SparseRows(is_soft=activation_threshold is None and matrix.dtype != bool)
         step = max(1, CHUNK // max(1, matrix.shape[1]))
         for start in range(0, matrix.shape[0], step):
-            part = _narrowed(matrix[start : start + step], activation_threshold)
+            part = as_kept(matrix[start : start + step], activation_threshold)
             if part.dtype.kind != "b":
                 check_values(part.min(axis=0), part.max(axis=0), labels)
             rows.append_dense([part], activation_threshold)
@@ -137,7 +138,7 @@ class Memberships:
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
-        data = _narrowed(matrix.data, activation_threshold)
+        data = as_kept(matrix.data, activation_threshold)
         is_bool = data.dtype == bool
         if not is_bool and data.size:
             wrong = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
@@ -207,14 +208,6 @@ class Memberships:
             raise DamagedFileError(f"{path}: is no file of memberships: {problem}")
         labels, dead_labels = (members[name].tolist() for name in ("labels", "dead_labels"))
         return cls(members["indptr"], members["indices"], members.get("values"), labels, dead_labels)
-
-
-def _narrowed(values: np.ndarray, activation_threshold: float | None) -> np.ndarray:
-    """Soft values as they are kept, in float32, where a tiny one may become 0; others as they are."""
-    if activation_threshold is not None or values.dtype.kind == "b":
-        return values
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32, copy=False)
 
 
 _MEMBERS: dict[str, str] = {"indptr": "<i8", "indices": "<i4", "values": "<f4", "labels": "U", "dead_labels": "U"}

@@ -45,6 +45,10 @@ class SparseRows:
         self._values = GrowingArray(np.float32) if is_soft else None
 
     @property
+    def is_soft(self) -> bool:
+        return self._values is not None
+
+    @property
     def n_rows(self) -> int:
         return len(self._lengths)
 
@@ -83,6 +87,15 @@ class SparseRows:
         """The matrix; nothing can be appended afterwards."""
         indptr = indptr_of(self._lengths.finish())
         return indptr, self._indices.finish(), None if self._values is None else self._values.finish()
+
+
+def as_kept(values: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Soft values in the precision in which they are kept, float32, where a tiny one may become 0; with a threshold,
+    or booleans: as they are."""
+    if threshold is not None or values.dtype.kind == "b":
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def indptr_of(lengths: Int64[np.ndarray, "n_rows"]) -> Int64[np.ndarray, "n_rows_plus_1"]:
