@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spd")
 
-PRELOAD = ("spd.clustering.merge", "spd.clustering.memberships", "spd.clustering.merge_history")
-"""What every merge imports: no torch among it."""
+PRELOAD = ("spd.clustering.merge", "spd.clustering.merge_engine.engine", "spd.clustering.plotting.figures")
+"""What every member imports: no torch among it."""
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -118,7 +118,6 @@ def _merge(
         log_callback=observe,
         rng=np.random.default_rng(config.seed),
         merge_options=config.merge_options,
-        checkpoint_path=paths.checkpoint_merge,
         n_parallel_members=n_parallel_members,
     )
     if not history.is_complete:
