@@ -1,20 +1,29 @@
-"""Where a decomposed run's files are: a local directory, a checkpoint file, or a bundled example.
+"""Where a decomposed run's files are: a local directory, a checkpoint file, a bundled example, or W&B.
 
 1. `example:<name>` is `spd/examples/<name>/`.
-2. Anything else is a local path: a directory that holds `final_config.yaml` and `model_<step>.pth`, of which the
+2. `wandb:<entity>/<project>/[runs/]<run_id>` is downloaded once to `SPD_OUT_DIR/runs/<project>-<run_id>/`.
+3. Anything else is a local path: a directory that holds `final_config.yaml` and `model_<step>.pth`, of which the
    highest step is taken, or one such checkpoint, with its config beside it.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spd import wandb_files
 from spd.errors import MissingFileError, RunFormatError
 
 CONFIG_NAME = "final_config.yaml"
 EXAMPLE_PREFIX = "example:"
 EXAMPLES_DIRECTORY = Path(__file__).resolve().parent / "examples"
 
+_TARGET_CONFIG_NAMES = (
+    "tms_train_config.yaml",
+    "resid_mlp_train_config.yaml",
+    "label_coeffs.json",
+    "model_config.yaml",
+)
 _CHECKPOINT_NAME = re.compile(r"model_(\d+)\.pth")
 
 
@@ -40,11 +49,15 @@ def locate_run(path: str | Path) -> RunFiles:
     """Find a run's checkpoint and config.
 
     Args:
-        path: a run directory, a checkpoint file, or `example:<name>`.
+        path: a run directory, a checkpoint file, `example:<name>`, or `wandb:<entity>/<project>/[runs/]<run_id>`.
 
     Raises:
-        MissingFileError: there is no such directory, file or example, or no checkpoint or config in it.
+        MissingFileError: there is no such directory, file, example or W&B run, or no checkpoint or config in it.
+        SPDError: W&B cannot be asked, or a download fails; see spd.wandb_files.
     """
+    if isinstance(path, str) and path.startswith(wandb_files.PREFIX):
+        directory = wandb_files.fetch_files(path, _is_run_directory, lambda names: _choose_run_files(path, names))
+        return _in_directory(directory)
     if isinstance(path, str) and path.startswith(EXAMPLE_PREFIX):
         return _in_directory(_example_directory(path.removeprefix(EXAMPLE_PREFIX)))
     local = Path(path).expanduser().absolute()
@@ -69,6 +82,21 @@ def bundled_examples() -> list[str]:
     return sorted(path.parent.name for path in EXAMPLES_DIRECTORY.glob(f"*/{CONFIG_NAME}"))
 
 
+def _is_run_directory(directory: Path) -> bool:
+    return (directory / CONFIG_NAME).is_file() and any(directory.glob("model_*.pth"))
+
+
+def _choose_run_files(path: str, names: Sequence[str]) -> list[str]:
+    """Those of a W&B run's files that are read: copies of the target's config, last checkpoint, the run's config."""
+    steps = {step: name for name in names if (step := checkpoint_step(name)) is not None}
+    if not steps or CONFIG_NAME not in names:
+        raise MissingFileError(
+            f"{path}: is no decomposed run: expected {CONFIG_NAME} and model_<step>.pth, it has "
+            + (", ".join(names[:10]) or "no files")
+        )
+    return [*(name for name in _TARGET_CONFIG_NAMES if name in names), steps[max(steps)], CONFIG_NAME]
+
+
 def _example_directory(name: str) -> Path:
     known = bundled_examples()
     if name not in known:
@@ -79,11 +107,10 @@ def _example_directory(name: str) -> Path:
 
 
 def _in_directory(directory: Path) -> RunFiles:
-    steps = {checkpoint_step(entry.name): entry for entry in directory.iterdir()}
-    known_steps = [step for step in steps if step is not None]
-    if not known_steps:
+    steps = {step: entry for entry in directory.iterdir() if (step := checkpoint_step(entry.name)) is not None}
+    if not steps:
         raise MissingFileError(f"{directory}: holds no checkpoint: expected files named model_<step>.pth")
-    return _with_config(directory, steps[max(known_steps)])
+    return _with_config(directory, steps[max(steps)])
 
 
 def _with_config(directory: Path, checkpoint: Path) -> RunFiles:

@@ -6,6 +6,7 @@
 """
 
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from spd.errors import RunFormatError
 _TARGET_PREFIXES = ("target_model.", "patched_model.")
 _CI_PREFIXES = ("_ci_fns.", "_gates.")
 _COMPONENTS_PREFIX = "_components."
-_BUFFERS_WITHOUT_MEANING = (
+_CONSTANTS = (
     ".attn.bias",
     ".attn.masked_bias",
     ".attention.bias",
@@ -26,7 +27,7 @@ _BUFFERS_WITHOUT_MEANING = (
     "rotary_cos",
     "rotary_emb.inv_freq",
 )
-"""Constants that some versions of the target classes store; ours and transformers' compute them."""
+"""Buffers that some versions of the target classes store with the weights: attention masks, tables of angles."""
 
 
 @dataclass
@@ -48,10 +49,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise RunFormatError(
-            f"{path}: refused: expected a checkpoint of plain tensors, but it is damaged or holds other Python objects"
-            f" ({_first_sentence(error)})"
-        ) from error
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        got = f"it holds the Python object {foreign[1]}" if foreign else "it is damaged or holds other Python objects"
+        raise RunFormatError(f"{path}: refused: expected a checkpoint of plain tensors, but {got}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunFormatError(f"{path}: the checkpoint is damaged: {_first_sentence(error)}") from error
     if not isinstance(content, dict):
@@ -72,15 +72,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for key, value in read_tensors(path).items():
         part, module, name = _place(key, path)
         if part == "target":
-            if not name.endswith(_BUFFERS_WITHOUT_MEANING):
-                checkpoint.target[name] = value
+            checkpoint.target[name] = value
         else:
             getattr(checkpoint, part).setdefault(module, {})[name] = value
     return checkpoint
 
 
 def assign_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Put `weights` into `module`; every parameter must be there, with its shape, and nothing else.
+    """Put `weights` into `module`; every parameter must be there, with its shape, and nothing else but constants that
+    the module computes itself.
 
     `where` (file and part of it) opens the error message.
 
@@ -88,6 +88,9 @@ def assign_weights(module: nn.Module, weights: dict[str, Tensor], where: str) ->
         RunFormatError: names the first tensor that is missing, of another shape, or of no use.
     """
     expected = module.state_dict()
+    constants = {name: buffer for name, buffer in module.named_buffers() if name in expected}
+    weights = {name: weight for name, weight in weights.items() if name in expected or not name.endswith(_CONSTANTS)}
+    weights = {**constants, **weights}
     for name, parameter in expected.items():
         if name not in weights:
             raise RunFormatError(f"{where}: tensor {name!r} of shape {tuple(parameter.shape)} is missing")

@@ -79,10 +79,11 @@ class ComponentModel(nn.Module):
 
         with torch.device("meta"):
             for path, count in match_modules(target, config.module_info, where).items():
-                add(path, build_components(target.get_submodule(path), count, path), count)
+                add(path, build_components(target.get_submodule(path), count, f"{where}: module {path!r}"), count)
             for path, count in match_modules(target, config.identity_module_info or [], where).items():
                 self._identity_of[path] = path + IDENTITY_SUFFIX
-                add(path + IDENTITY_SUFFIX, build_identity_components(target.get_submodule(path), count, path), count)
+                parts = build_identity_components(target.get_submodule(path), count, f"{where}: module {path!r}")
+                add(path + IDENTITY_SUFFIX, parts, count)
         # Module names may not hold dots: kept under the names of the checkpoint.
         self.components = nn.ModuleDict({_key(path): parts for path, parts in components.items()})
         self.ci_functions = nn.ModuleDict({_key(path): function for path, function in ci_functions.items()})

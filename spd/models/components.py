@@ -55,21 +55,21 @@ def weight_in_by_out(module: nn.Module | None, like: Tensor) -> Tensor:
     return weight.T if isinstance(module, nn.Linear) else weight
 
 
-def build_components(module: nn.Module, n_components: int, name: str) -> Components:
-    """Components without weights that fit a target module.
+def build_components(module: nn.Module, n_components: int, where: str) -> Components:
+    """Components without weights that fit a target module; `where` (file and module) opens the error message.
 
     Raises:
         RunFormatError: the module is of a kind that has no components.
     """
     if isinstance(module, nn.Embedding):
         return Components(module.num_embeddings, module.embedding_dim, n_components, False, is_embedding=True)
-    d_in, d_out = _linear_sizes(module, name)
+    d_in, d_out = _linear_sizes(module, where)
     return Components(d_in, d_out, n_components, module.bias is not None)
 
 
-def build_identity_components(module: nn.Module, n_components: int, name: str) -> Components:
+def build_identity_components(module: nn.Module, n_components: int, where: str) -> Components:
     """Components without weights of an identity inserted before `module`: square, of its input's size."""
-    d_in, _ = _linear_sizes(module, name)
+    d_in, _ = _linear_sizes(module, where)
     return Components(d_in, d_in, n_components, False)
 
 
@@ -100,7 +100,7 @@ def match_modules(target: nn.Module, patterns: list[ModuleInfo], where: str) -> 
     return counts
 
 
-def _linear_sizes(module: nn.Module, name: str) -> tuple[int, int]:
+def _linear_sizes(module: nn.Module, where: str) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils":
@@ -108,6 +108,6 @@ def _linear_sizes(module: nn.Module, name: str) -> tuple[int, int]:
         assert isinstance(weight, Tensor)
         return weight.shape[0], weight.shape[1]
     raise RunFormatError(
-        f"module {name!r} is a {type(module).__name__}: expected a Linear, an Embedding or a transformers Conv1D"
+        f"{where} is a {type(module).__name__}: expected a Linear, an Embedding or a transformers Conv1D"
         " (before an identity: no Embedding)"
     )

@@ -4,6 +4,7 @@ Each family is one file beside this one; it is imported (and torch with it) when
 target without weights: the checkpoint holds them all.
 """
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,25 @@ def _build_resid_mlp(info: "SPDRunInfo") -> "nn.Module":
 
 
 def _build_llama_simple_mlp(info: "SPDRunInfo") -> "nn.Module":
-    from spd.models.targets.llama_simple_mlp import build
+    from spd.models.targets.llama_simple import PlainMLP, build
+
+    return build(info, PlainMLP)
+
+
+def _build_llama_simple(info: "SPDRunInfo") -> "nn.Module":
+    from spd.models.targets.llama_simple import GatedMLP, build
+
+    return build(info, GatedMLP)
+
+
+def _build_gpt2_simple(info: "SPDRunInfo") -> "nn.Module":
+    from spd.models.targets.gpt2_simple import build
+
+    return build(info)
+
+
+def _build_huggingface(info: "SPDRunInfo") -> "nn.Module":
+    from spd.models.targets.huggingface import build
 
     return build(info)
 
@@ -40,7 +59,12 @@ FAMILIES: dict[str, Callable[["SPDRunInfo"], "nn.Module"]] = {
     "spd.experiments.tms.models.TMSModel": _build_tms,
     "spd.experiments.resid_mlp.models.ResidMLP": _build_resid_mlp,
     f"{_PRETRAIN_PREFIX}llama_simple_mlp.LlamaSimpleMLP": _build_llama_simple_mlp,
+    f"{_PRETRAIN_PREFIX}llama_simple.LlamaSimple": _build_llama_simple,
+    f"{_PRETRAIN_PREFIX}gpt2_simple.GPT2Simple": _build_gpt2_simple,
 }
+
+HUGGINGFACE_CLASS = re.compile(r"transformers\.(?:models\.\w+\.modeling_\w+\.)?([A-Za-z0-9_]+)")
+"""A class of the transformers package; it is looked up there by its last name, and must be a model."""
 
 
 def current_class_path(class_path: str) -> str:
@@ -54,10 +78,9 @@ def check_family(class_path: str, where: str) -> None:
     """Raises:
     ConfigError: `class_path` is no known family; names the known ones.
     """
-    if class_path not in FAMILIES:
-        raise ConfigError(
-            f"{where}: pretrained_model_class: unknown model family {class_path!r}; known are {', '.join(FAMILIES)}"
-        )
+    if class_path not in FAMILIES and HUGGINGFACE_CLASS.fullmatch(class_path) is None:
+        known = ", ".join([*FAMILIES, "transformers.<Class>"])
+        raise ConfigError(f"{where}: pretrained_model_class: unknown model family {class_path!r}; known are {known}")
 
 
 def build_target(info: "SPDRunInfo") -> "nn.Module":
@@ -66,4 +89,4 @@ def build_target(info: "SPDRunInfo") -> "nn.Module":
     Raises:
         MissingFileError, ConfigError: the target's own config is missing or wrong.
     """
-    return FAMILIES[info.config.pretrained_model_class](info)
+    return FAMILIES.get(info.config.pretrained_model_class, _build_huggingface)(info)

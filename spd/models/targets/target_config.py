@@ -1,36 +1,65 @@
 """Finding and reading a target model's own config file."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from spd import wandb_files
 from spd.config_files import load_mapping
-from spd.errors import MissingFileError
+from spd.errors import ConfigError, MissingFileError
 from spd.models.run_info import SPDRunInfo, TolerantConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Config = TypeVar("Config", bound=TolerantConfig)
 
 
-def find_target_config(info: SPDRunInfo, name: str, beside: list[Path]) -> Path:
-    """The file `name`: the run directory's own copy, else the first of the directories `beside` that has it.
+def find_target_config(info: SPDRunInfo, name: str, target: str | None, levels_up: int) -> Path:
+    """The target's config file `name`.
+
+    The run directory's own copy goes first; then the directory `levels_up` above `target` (a file, named as in the
+    run's config; it need not be there any more), or the W&B run that `target` names.
 
     Raises:
         MissingFileError: it is nowhere; names the places.
+        SPDError: the W&B run cannot be had; see spd.wandb_files.
     """
-    places = [info.directory, *beside]
-    for directory in places:
-        if (directory / name).is_file():
-            return directory / name
-    raise MissingFileError(f"{name}: the target model's config is missing: looked in {', '.join(map(str, places))}")
+    own = info.directory / name
+    if own.is_file():
+        return own
+    if target is not None and target.startswith(wandb_files.PREFIX):
+        return _on_wandb(target, name)
+    places = [str(info.directory)]
+    if target:
+        above = Path(target)
+        for _ in range(levels_up):
+            above = above.parent
+        found = info.resolve(str(above / name))
+        if found is not None:
+            return found
+        places.append(f"{above} (from {Path.cwd()} and from the run directory)")
+    raise MissingFileError(f"{name}: the target model's config is missing: looked in {', '.join(places)}")
+
+
+def _on_wandb(path: str, name: str) -> Path:
+    def choose(names: Sequence[str]) -> list[str]:
+        if name not in names:
+            raise MissingFileError(f"{path}: the W&B run of the target has no {name}")
+        return [name]
+
+    return wandb_files.fetch_files(path, lambda directory: (directory / name).is_file(), choose) / name
 
 
 def toy_target_config(info: SPDRunInfo, name: str, section: str, config_type: type[Config]) -> Config:
     """A toy target's config, from the file `name`, where it is the whole content or stands under the key `section`.
 
+    pretrained_model_path is the weights file that it lies beside, or a W&B run.
+
     Raises:
         MissingFileError, ConfigError: the file is missing or a key in it is wrong.
     """
-    weights = info.resolve(info.config.pretrained_model_path) if info.config.pretrained_model_path else None
-    path = find_target_config(info, name, [weights.parent] if weights else [])
+    path = find_target_config(info, name, info.config.pretrained_model_path, levels_up=1)
     content = load_mapping(path)
     nested = content.get(section)
     return config_type.from_mapping(nested if isinstance(nested, dict) else content, str(path))
@@ -39,13 +68,19 @@ def toy_target_config(info: SPDRunInfo, name: str, section: str, config_type: ty
 def pretrain_target_config(info: SPDRunInfo, config_type: type[Config]) -> tuple[Config, Path]:
     """A pretrained target's model config, and the file it was found in.
 
-    pretrained_model_name is a checkpoint file `<target>/checkpoints/model_step_<N>.pt`; the config is
-    `<target>/model_config.yaml`. A copy in the run directory goes before it.
+    pretrained_model_name is a checkpoint `<target>/checkpoints/model_step_<N>.pt`, whose config is
+    `<target>/model_config.yaml`, or a W&B run.
 
     Raises:
         MissingFileError, ConfigError: the file is missing or a key in it is wrong.
     """
-    name = info.config.pretrained_model_name
-    checkpoint = info.resolve(name) if name else None
-    path = find_target_config(info, "model_config.yaml", [checkpoint.parent.parent] if checkpoint else [])
+    path = find_target_config(info, "model_config.yaml", info.config.pretrained_model_name, levels_up=2)
     return config_type.from_file(path), path
+
+
+def check_length(tokens: "Tensor", limit: int | None) -> None:
+    """Raises:
+    ConfigError: sequences (batch, seq) are longer than the target's `limit`.
+    """
+    if limit is not None and tokens.shape[1] > limit:
+        raise ConfigError(f"sequences of {tokens.shape[1]} tokens: the target takes at most {limit} (block_size)")
