@@ -162,7 +162,6 @@ def test_a_pretrain_targets_config_is_found_in_its_grandparent(tmp_path: Path) -
     [
         ({"n_head": 3}, r"model_config.yaml: n_embd 16, n_head 3 and n_key_value_heads 2 do not fit"),
         ({"n_head": 16, "n_key_value_heads": 16}, "do not fit"),
-        ({"rotary_adjacent_pairs": True}, "rotary_adjacent_pairs: true is not supported"),
         ({"n_layer": "two"}, r"model_config.yaml: n_layer: .*integer.*'two'"),
     ],
 )
