@@ -1,0 +1,199 @@
+"""`merge_iteration`: from memberships to the history of merges.
+
+1. Turn the activations into sparse memberships, if they are not already.
+2. Let the engine choose how to hold them, count the first coactivations, and merge.
+3. After every merge tell the observer, if there is one; now and then the progress display.
+4. Put what was done into a `MergeHistory`, with a warning when it does not mean what one may think.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spd.clustering.consts import MergePair
+from spd.clustering.errors import ActivationsError
+from spd.clustering.math.merge_matrix import GroupMerge
+from spd.clustering.memberships import Memberships
+from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.merge_history import MergeHistory
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+    from torch import Tensor
+
+    from spd.clustering.merge_engine.engine import MergeEngine
+
+logger = logging.getLogger(__name__)
+
+MEMORY_SHARE = 0.5
+"""The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
+
+
+class MergeStep:
+    """One merge, as an observer sees it right after it was made.
+
+    Attributes:
+        iteration: number of the merge, from 0.
+        pair: group indices just before the merge, the smaller first.
+        cost: the change of the MDL that it brought, per sample.
+        mdl_loss_norm: the MDL after it, per sample.
+        k_groups: the number of groups after it.
+    """
+
+    def __init__(self, engine: "MergeEngine", memberships: Memberships, iteration: int) -> None:
+        self._engine = engine
+        self._memberships = memberships
+        self.iteration = iteration
+        self.pair: MergePair = engine.pair(iteration)
+        self.cost, self.mdl_loss_norm = engine.cost_and_mdl(iteration)
+        self.k_groups = memberships.n_components - iteration - 1
+
+    def group_merge(self) -> GroupMerge:
+        """The partition after this merge."""
+        from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges
+
+        n = self._memberships.n_components
+        merges = pairs_to_component_merges(self._engine.pairs()[: self.iteration + 1], n)
+        return GroupMerge(group_idxs_at(merges, n, [self.iteration])[0], self.k_groups)
+
+    def coactivation(self) -> np.ndarray:
+        """(k, k) float64: on how many samples two groups are active together after this merge, s on the diagonal."""
+        from spd.clustering.merge_engine.coactivation import group_coactivation
+
+        if self._engine.n_done == self.iteration + 1 and self._engine.keeps_all:
+            return self._engine.coactivation()
+        return group_coactivation(self._memberships, self.group_merge())
+
+    def costs(self) -> np.ndarray:
+        """(k, k) the cost of each merge that could be next, per sample (`compute_merge_costs`)."""
+        from spd.clustering.compute_costs import compute_merge_costs
+
+        coactivation = self.coactivation() / self._memberships.n_samples
+        return compute_merge_costs(coactivation, self.group_merge(), self._engine.options.alpha)
+
+
+LogCallback = Callable[[MergeStep], Any]
+
+
+def merge_iteration(
+    merge_config: MergeConfig,
+    activations: "Tensor | np.ndarray | csr_array | Memberships",
+    component_labels: Sequence[str],
+    log_callback: LogCallback | None = None,
+    *,
+    rng: np.random.Generator | None = None,
+    merge_options: MergeOptions = MergeOptions(),  # noqa: B008 - frozen
+    n_parallel_members: int = 1,
+) -> MergeHistory:
+    """Merge groups of components, starting with every component alone.
+
+    Args:
+        merge_config: how pairs are chosen and how many merges are made (fewer when no pair is left).
+        activations: (samples, n_components) importances, or memberships; left unchanged. Boolean input is taken as it
+            is, else a component is active above merge_config.activation_threshold (None: soft, by probabilistic OR).
+        component_labels: one for each component.
+        log_callback: called after every merge with a `MergeStep`.
+        rng: where the sampler's randomness comes from; None: a fresh generator.
+        merge_options: options beside the config.
+        n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
+
+    Returns:
+        The history, exactly as long as the number of merges made.
+
+    Raises:
+        ActivationsError: no component, no sample, or values that cannot be memberships.
+    """
+    from spd.clustering.merge_engine.engine import MergeEngine
+
+    memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)
+    _check_mergeable(memberships, merge_config)
+    options = _engine_options(merge_config, merge_options, memberships, n_parallel_members)
+    engine = MergeEngine(memberships, options, rng if rng is not None else np.random.default_rng())
+    initial_mdl = engine.mdl
+    if log_callback is None:
+        engine.advance(options.n_merges)
+    else:
+        while not engine.is_finished:
+            done = engine.n_done
+            engine.advance(1)
+            if engine.n_done > done:
+                log_callback(MergeStep(engine, memberships, done))
+    history = _history(engine, memberships, merge_config, merge_options, initial_mdl)
+    _warn(history, engine)
+    return history
+
+
+def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
+    if memberships.n_components == 0:
+        raise ActivationsError(
+            f"no component is left to merge: {len(memberships.dead_labels)} were filtered out as dead by "
+            f"filter_dead_threshold = {config.filter_dead_threshold}"
+        )
+    if memberships.n_samples == 0:
+        raise ActivationsError("activations hold no sample")
+    values = memberships.values
+    if values is not None and len(values) and values.max() > 1:
+        place = int(values.argmax())
+        raise ActivationsError(
+            f"soft activations (activation_threshold: null) must be at most 1, but component "
+            f"{memberships.labels[memberships.indices[place]]} has {values[place]:g}"
+        )
+
+
+def _engine_options(config: MergeConfig, options: MergeOptions, memberships: Memberships, n_members: int) -> Any:
+    from spd.clustering.merge_engine.engine import EngineOptions
+    from spd.clustering.merge_engine.resources import available_cores, available_memory
+
+    limit = options.memory_limit_gb
+    memory = available_memory() * MEMORY_SHARE if limit is None else limit * 1e9
+    return EngineOptions(
+        sampler=config.merge_pair_sampling_method,
+        parameter=next(iter(config.merge_pair_sampling_kwargs.values())),
+        alpha=config.alpha,
+        n_merges=config.get_num_iters(memberships.n_components),
+        need_active=options.require_coactivation,
+        memory=int(memory / n_members),
+        n_threads=max(1, available_cores() // n_members),
+    )
+
+
+def _history(
+    engine: "MergeEngine", memberships: Memberships, config: MergeConfig, options: MergeOptions, initial_mdl: float
+) -> MergeHistory:
+    from spd.clustering.math.kernels import merge_state as kernel
+
+    considered = engine.results(kernel.CONSIDERED)
+    return MergeHistory(
+        memberships.labels,
+        config,
+        engine.pairs(),
+        engine.results(kernel.COST),
+        engine.results(kernel.MDL),
+        initial_mdl,
+        merge_options=options,
+        considered_fraction=None if np.isnan(considered).all() else considered,
+        is_complete=engine.is_finished,
+    )
+
+
+def _warn(history: MergeHistory, engine: "MergeEngine") -> None:
+    """Say so when the run was cut before its MDL minimum, or merged mostly at random."""
+    from spd.clustering.math.kernels import merge_state as kernel
+
+    mdl = engine.results(kernel.MDL)
+    if len(mdl) and engine.k_groups > 1 and mdl[-1] < min(mdl[:-1].min(initial=np.inf), history.initial_mdl_loss_norm):
+        warnings.warn(
+            f"the MDL is least at the last iteration ({len(mdl)} merges, {engine.k_groups} groups left): the run was "
+            "cut too early, raise iters or set it to null",
+            stacklevel=3,
+        )
+    considered = engine.results(kernel.CONSIDERED)
+    if not np.isnan(considered).all() and np.nanmedian(considered) > 0.5:
+        warnings.warn(
+            f"the range sampler chose from over half of all pairs at most merges (median {np.nanmedian(considered):.0%}): "
+            "one costly pair stretches the range, so the groups are largely random; lower the threshold (0.001)",
+            stacklevel=3,
+        )

@@ -1,0 +1,180 @@
+"""A merge in progress: makes merges, and answers what the state is now."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spd.clustering.math.kernels import merge_bounds, merge_mcmc, merge_run
+from spd.clustering.math.kernels import merge_state as kernel
+from spd.clustering.math.kernels.merge_state import State
+from spd.clustering.memberships import Memberships
+from spd.clustering.merge_engine.representation import Plan, Workers, choose, entry_counts, fill_rows, make_samples
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to do, apart from the data."""
+
+    sampler: str
+    """range, mcmc or exp_rank."""
+    parameter: float
+    """Threshold, temperature or decay."""
+    alpha: float
+    n_merges: int
+    need_active: bool = False
+    """Only pairs that are active together may be merged."""
+    memory: int = 1 << 33
+    """Bytes of coactivations that may be kept."""
+    n_threads: int = 1
+    use_bits: bool | None = None
+    """None: chosen by estimated work."""
+
+
+class MergeEngine:
+    """Starts with every component alone; `advance` merges.
+
+    Args:
+        memberships: left unchanged. At least one component and one sample; soft values at most 1.
+        options: what to do.
+        rng: where the sampler's randomness comes from; used once, here.
+    """
+
+    def __init__(self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator) -> None:
+        n = memberships.n_components
+        plan = choose(memberships, options.memory)
+        if options.use_bits is not None and not memberships.is_soft:
+            plan = Plan(options.use_bits, plan.dtype, plan.n_rows)
+        self.plan = plan
+        self.options = options
+        self.state = State(
+            **make_samples(memberships, plan.use_bits),
+            ints=_int_table(entry_counts(memberships)),
+            floats=_float_table(memberships.counts),
+            rows=np.zeros((plan.n_rows, n), plan.dtype),
+            spare=np.zeros((2, n), plan.dtype),
+            pairs=np.zeros((options.n_merges, 2), np.int64),
+            results=np.full((kernel.RESULT_ROWS, options.n_merges), np.nan),
+            at=self._counters(memberships),
+            sums=self._sums(memberships),
+            random=rng.integers(1, 2**63, size=4, dtype=np.uint64),
+        )
+        workers = Workers(options.n_threads)
+        fill_rows(self.state, workers)
+        self._start(workers)
+
+    @property
+    def _kernel_name(self) -> str:
+        return "greedy" if self.options.sampler == "range" and self.options.parameter == 0 else self.options.sampler
+
+    def _counters(self, memberships: Memberships) -> np.ndarray:
+        at = np.zeros(kernel.AT_SIZE, np.int64)
+        at[kernel.K_ALIVE] = memberships.n_components
+        at[kernel.NEED_ACTIVE] = self.options.need_active
+        at[kernel.IS_SOFT] = memberships.is_soft
+        at[kernel.IS_BITS] = self.plan.use_bits
+        at[kernel.HAS_UPPER] = self._kernel_name == "range"
+        return at
+
+    def _sums(self, memberships: Memberships) -> np.ndarray:
+        sums = np.zeros(kernel.SUMS_SIZE)
+        sums[kernel.TOTAL] = sums[kernel.RANKED] = memberships.counts.sum()
+        sums[kernel.N_SAMPLES] = memberships.n_samples
+        sums[kernel.ALPHA] = self.options.alpha
+        sums[kernel.PARAMETER] = self.options.parameter
+        sums[kernel.UPPER_L] = np.log2(max(int(0.9 * memberships.n_components) - 1, 1))
+        return sums
+
+    def _start(self, workers: Workers) -> None:
+        """Bounds or weights before the first merge, exactly."""
+        start = merge_mcmc.start_weights if self.options.sampler == "mcmc" else merge_bounds.start_bounds
+        n = self.state.ints.shape[1]
+
+        def task(first: int, last: int) -> None:
+            start(self._with_own_buffers(), first, last)
+
+        workers(task, n, part=max(64, -(-n // (8 * workers.n_threads))))
+
+    def _with_own_buffers(self) -> State:
+        return self.state._replace(spare=np.zeros_like(self.state.spare))
+
+    def advance(self, n_merges: int) -> None:
+        """Make up to n_merges merges; fewer when n_merges in all are done or no pair may be merged."""
+        wanted = min(n_merges, self.options.n_merges - self.n_done)
+        if wanted > 0:
+            _ADVANCE[self._kernel_name](self.state, wanted)
+
+    @property
+    def n_done(self) -> int:
+        """Merges made so far."""
+        return int(self.state.at[kernel.DONE])
+
+    @property
+    def k_groups(self) -> int:
+        """Groups left."""
+        return int(self.state.at[kernel.K_ALIVE])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every merge asked for is made, or no pair is left that may be merged."""
+        return self.n_done >= self.options.n_merges or bool(self.state.at[kernel.ENDED])
+
+    @property
+    def mdl(self) -> float:
+        """Description length per sample, now."""
+        sums = self.state.sums
+        total = sums[kernel.TOTAL] * np.log2(self.k_groups) + self.options.alpha * sums[kernel.RANKED]
+        return float(total / sums[kernel.N_SAMPLES])
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the coactivations of all groups are in memory."""
+        return self.plan.n_rows == self.state.ints.shape[1]
+
+    def coactivation(self) -> np.ndarray:
+        """(k, k) float64 coactivations now, s on the diagonal; only when `keeps_all`."""
+        assert self.keeps_all, "rows are made on demand"
+        alive = self.state.ints[kernel.ALIVE, : self.k_groups]
+        matrix = self.state.rows[np.ix_(self.state.ints[kernel.KEPT, alive], alive)].astype(np.float64)
+        np.fill_diagonal(matrix, self.state.floats[kernel.ACTIVITY, alive])
+        return matrix
+
+    def pair(self, iteration: int) -> tuple[int, int]:
+        """Group indices before the merge number `iteration`, the smaller first."""
+        low, high = self.state.pairs[iteration]
+        return int(low), int(high)
+
+    def cost_and_mdl(self, iteration: int) -> tuple[float, float]:
+        """The cost of the merge number `iteration` and the MDL after it, per sample."""
+        results = self.state.results
+        return float(results[kernel.COST, iteration]), float(results[kernel.MDL, iteration])
+
+    def pairs(self) -> np.ndarray:
+        """(merges, 2) group indices before each merge made so far, the smaller first."""
+        return self.state.pairs[: self.n_done].copy()
+
+    def results(self, which: int) -> np.ndarray:
+        """(merges,) COST, MDL or CONSIDERED (rows of `State.results`) of each merge made so far."""
+        return self.state.results[which, : self.n_done].copy()
+
+
+_ADVANCE = {
+    "greedy": merge_run.advance_greedy,
+    "range": merge_run.advance_range,
+    "mcmc": merge_run.advance_mcmc,
+    "exp_rank": merge_run.advance_rank,
+}
+
+
+def _int_table(sizes: np.ndarray) -> np.ndarray:
+    ints = np.full((kernel.INT_ROWS, len(sizes)), -1, np.int64)
+    for row in (kernel.ALIVE, kernel.LEAST, kernel.HEAD, kernel.TAIL):
+        ints[row] = np.arange(len(sizes))
+    ints[kernel.SIZE] = sizes
+    return ints
+
+
+def _float_table(counts: np.ndarray) -> np.ndarray:
+    floats = np.zeros((kernel.FLOAT_ROWS, len(counts)))
+    floats[kernel.ACTIVITY] = counts
+    floats[kernel.RANK] = 1
+    return floats

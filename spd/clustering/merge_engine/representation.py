@@ -1,0 +1,141 @@
+"""How memberships and coactivations are held in memory for a merge, chosen by estimated work and by memory.
+
+Sparse rows pay for every active entry, bitsets for every sample of every pair; the first pays off below some percent
+of activity. Soft memberships are always sparse rows.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from spd.clustering.math.kernels import merge_bits, merge_bounds, merge_samples
+from spd.clustering.math.kernels import merge_state as kernel
+from spd.clustering.math.kernels.merge_state import State
+from spd.clustering.memberships import Memberships
+
+# Nanoseconds, measured; only their ratio matters.
+_READ = 0.4  # an entry of a row passed over
+_COUNT = 1.0  # an entry of a row counted
+_WORD = 0.5  # 64 samples of two bitsets compared
+
+INT32_SAMPLES = 2**31 - 1
+"""Counts of more samples are kept as float64, which is exact up to 2^53."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `choose` decided."""
+
+    use_bits: bool
+    dtype: type
+    n_rows: int
+    """Rows of coactivation that are kept: n_components, or what memory allows."""
+
+
+def choose(memberships: Memberships, memory: int) -> Plan:
+    """The representation for these memberships within `memory` bytes of coactivations."""
+    n = memberships.n_components
+    dtype = np.float64 if memberships.is_soft or memberships.n_samples > INT32_SAMPLES else np.int32
+    n_rows = min(n, max(0, memory // max(1, n * np.dtype(dtype).itemsize)))
+    if memberships.is_soft:
+        return Plan(False, dtype, n_rows)
+    lengths = np.diff(memberships.indptr).astype(np.float64)
+    entries = float((lengths * lengths).sum())
+    sparse = _COUNT * entries / 2 + 1.5 * (2 * _READ + _COUNT) * entries
+    words = -(-memberships.n_samples // 64)
+    dense = _WORD * words * float(n) * n
+    return Plan(dense < sparse, dtype, n_rows)
+
+
+def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarray]:
+    """A copy of the memberships that merges may change: the first arrays of `State`."""
+    n = memberships.n_components
+    row_start = memberships.indptr[:-1]
+    row_len = np.diff(memberships.indptr).astype(np.int32)
+    if use_bits:
+        bits = np.zeros((n, -(-memberships.n_samples // 64)), np.uint64)
+        merge_bits.fill_bits(row_start, row_len, memberships.indices, bits)
+        return _arrays(n, bits=bits)
+    sizes = entry_counts(memberships)
+    segments = np.zeros((kernel.SEGMENT_ROWS, n), np.int64)
+    np.cumsum(sizes[:-1], out=segments[kernel.SEG_START, 1:])
+    segments[kernel.SEG_LEN] = sizes
+    segments[kernel.SEG_NEXT] = -1
+    sample_type = np.int32 if memberships.n_samples <= INT32_SAMPLES else np.int64
+    seg_samples = np.empty(memberships.nnz, sample_type)
+    cursor = segments[kernel.SEG_START].copy()
+    merge_samples.fill_columns(row_start, row_len, memberships.indices, cursor, seg_samples)
+    return _arrays(
+        n,
+        row_start=row_start.copy(),
+        row_len=row_len,
+        row_ids=memberships.indices.copy(),
+        row_vals=np.zeros(0) if memberships.values is None else memberships.values.astype(np.float64),
+        seg_samples=seg_samples,
+        segments=segments,
+    )
+
+
+def fill_rows(state: State, run: "Workers") -> None:
+    """The first coactivations: all of them, or the rows of the most frequent components."""
+    n_rows, n = state.rows.shape
+    kept = state.ints[kernel.KEPT]
+    if n_rows < n:
+        wanted = np.sort(np.argsort(-state.ints[kernel.SIZE], kind="stable")[:n_rows])
+        kept[:] = -1
+        rows = state.rows
+
+        def fill(first: int, last: int) -> None:
+            merge_bounds.fill_rows(state, wanted[first:last], rows[first:last])
+
+        run(fill, n_rows)
+        kept[wanted] = np.arange(n_rows)
+        return
+    kept[:] = np.arange(n)
+    if state.at[kernel.IS_BITS]:
+        run(lambda first, last: merge_bits.count_upper_bits(state.bits, first, last, state.rows), n)
+    else:
+        run(lambda first, last: merge_samples.count_upper_rows(state, first, last), n)
+    run(lambda first, last: merge_samples.mirror_upper(state.rows, first, last), n)
+
+
+class Workers:
+    """Runs a kernel that releases the interpreter lock over 0 .. n - 1 in parts, on some threads.
+
+    Every part writes places of its own, so results do not depend on the number of threads.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+
+    def __call__(self, task: Callable[[int, int], object], n: int, part: int = 64) -> None:
+        starts = range(0, n, part)
+        if self.n_threads == 1 or len(starts) < 2:
+            for start in starts:
+                task(start, min(start + part, n))
+            return
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            for future in [pool.submit(task, start, min(start + part, n)) for start in starts]:
+                future.result()
+
+
+def entry_counts(memberships: Memberships) -> np.ndarray:
+    """(n_components,) on how many samples each component is active at all."""
+    if not memberships.is_soft:
+        return memberships.counts.astype(np.int64)
+    return np.bincount(memberships.indices, minlength=memberships.n_components).astype(np.int64)
+
+
+def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+    empty = {
+        "row_start": np.zeros(0, np.int64),
+        "row_len": np.zeros(0, np.int32),
+        "row_ids": np.zeros(0, np.int32),
+        "row_vals": np.zeros(0),
+        "seg_samples": np.zeros(0, np.int32),
+        "segments": np.zeros((kernel.SEGMENT_ROWS, n), np.int64),
+        "bits": np.zeros((0, 0), np.uint64),
+    }
+    return {**empty, **arrays}
