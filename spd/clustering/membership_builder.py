@@ -21,7 +21,7 @@ from spd.clustering.component_checks import (
 )
 from spd.clustering.errors import ActivationsError
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.sparse_rows import SparseRows, as_kept, keep_entries, take_columns_in_place
+from spd.clustering.math.sparse_rows import CHUNK, SparseRows, as_kept, keep_entries, take_columns_in_place
 from spd.clustering.memberships import Memberships
 
 if TYPE_CHECKING:
@@ -96,12 +96,14 @@ class MembershipBuilder:
         self._given = labels
         if matrix.shape[1] != len(self._labels):
             raise ActivationsError(f"{matrix.shape[1]} components, but {len(self._labels)} labels")
-        if not matrix.shape[0]:
+        if not matrix.shape[0] or not matrix.shape[1]:
             return
-        if isinstance(matrix, np.ndarray):
-            self._add_blocks([matrix])
-        else:
+        if not isinstance(matrix, np.ndarray):
             self._add_csr(matrix)
+            return
+        step = max(1, CHUNK // matrix.shape[1])
+        for start in range(0, len(matrix), step):
+            self._add_blocks([matrix[start : start + step]])
 
     def _open_rows(self, is_bool: bool) -> SparseRows:
         """Booleans stay booleans, even without a threshold; the first micro-batch decides."""
