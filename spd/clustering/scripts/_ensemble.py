@@ -6,7 +6,7 @@ the metadata and the log say who is missing.
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -145,18 +145,14 @@ def read_distances(path: Path) -> np.ndarray:
     return distances
 
 
-def final_distances(path: Path) -> dict[str, Any]:
-    """Mean, least and greatest distance between two members after the last merge that has them."""
-    distances = read_distances(path)
+def mean_distance(distances: np.ndarray, n_merges: int | None = None) -> tuple[int, float] | None:
+    """(number of merges, mean distance between two members) after that many merges, or after the last ones.
+
+    Where a method leaves iterations out (NaN), the last one before that has it. None where there is none.
+    """
     rows, columns = np.tril_indices(distances.shape[1], -1)
-    pairs = distances[:, rows, columns]
+    pairs = distances[:n_merges, rows, columns]
     known = np.flatnonzero(np.isfinite(pairs).all(axis=1))
     if not len(known) or not len(rows):
-        return {"iteration": None, "mean": None, "min": None, "max": None}
-    last = pairs[known[-1]]
-    return {
-        "iteration": int(known[-1]),
-        "mean": float(last.mean()),
-        "min": float(last.min()),
-        "max": float(last.max()),
-    }
+        return None
+    return int(known[-1]) + 1, float(pairs[known[-1]].mean())

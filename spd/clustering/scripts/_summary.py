@@ -1,6 +1,7 @@
 """What there is of an ensemble, as a table for people: members, distances, where the files are."""
 
 import json
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from spd.checked_files import read_json
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.ensemble_registry import Member
 from spd.clustering.errors import SPDError
-from spd.clustering.scripts._ensemble import final_distances, registered_members
+from spd.clustering.scripts._ensemble import mean_distance, read_distances, registered_members
 from spd.clustering.scripts._merge_run import cut_too_early
+from spd.clustering.scripts._slurm_jobs import jobs_table
 from spd.clustering.storage import EnsemblePaths, RunPaths
 
 _HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
@@ -79,22 +81,26 @@ def summary_text(paths: EnsemblePaths) -> str:
         SPDError: the ensemble is not registered.
     """
     rows = [member_row(paths.run(member.run_id), member) for member in registered_members(paths)]
-    blocks = [f"ensemble {paths.ensemble_id}", "", *_table([_HEADER, *[row.cells() for row in rows]])]
+    blocks = [f"ensemble {paths.ensemble_id}", "", *table_lines([_HEADER, *[row.cells() for row in rows]])]
     found = [method for method in DISTANCES_METHODS if paths.distances(method).is_file()]
     if found:
-        header = ("distances at the end", "after merges", "mean", "min", "max")
-        blocks += ["", *_table([header, *[_distance_cells(paths, method) for method in found]])]
+        best = [row.components - row.best_groups for row in rows if row.components and row.best_groups]
+        n_merges = round(statistics.median(best)) if best else None
+        header = ("mean distance", "at the MDL minimum", "at the end")
+        blocks += ["", *table_lines([header, *[_distance_cells(paths, method, n_merges) for method in found]])]
+    jobs = jobs_table(paths)
+    if jobs:
+        blocks += ["", *table_lines(jobs, numbers=False)]
     return "\n".join([*blocks, "", *_places(paths)])
 
 
-def _distance_cells(paths: EnsemblePaths, method: str) -> tuple[str, ...]:
+def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> tuple[str, ...]:
     try:
-        final = final_distances(paths.distances(method))
+        distances = read_distances(paths.distances(method))
     except SPDError as error:
-        return (method, str(error), "", "", "")
-    if final["iteration"] is None:
-        return (method, "none", "", "", "")
-    return (method, f"{final['iteration'] + 1:,}", *(f"{final[name]:.4g}" for name in ("mean", "min", "max")))
+        return (method, str(error), "")
+    means = (mean_distance(distances, n_merges) if n_merges else None, mean_distance(distances))
+    return (method, *("" if mean is None else f"{mean[1]:,.4g} (merge {mean[0]:,})" for mean in means))
 
 
 def _places(paths: EnsemblePaths) -> list[str]:
@@ -115,10 +121,10 @@ def _n_stable(path: Path) -> str:
         return ""
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Left-aligned text, right-aligned numbers."""
+def table_lines(rows: list[tuple[str, ...]], *, numbers: bool = True) -> list[str]:
+    """Left-aligned text, right-aligned numbers (all text without `numbers`)."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numeric = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
+    numeric = [numbers and all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
     return [
         "  ".join(
             f"{cell:>{width}}" if right else f"{cell:<{width}}"

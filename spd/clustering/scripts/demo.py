@@ -1,0 +1,115 @@
+"""`make demo`: an ensemble of clustering runs on the bundled ResidMLP, and how well its groups meet the truth.
+
+1. Run spd/clustering/configs/pipeline_example.yaml into ./demo_out (or SPD_OUT_DIR), unless that was done before.
+2. In this model each feature is computed by components in several layers, so the right groups are known from the
+   weights: compare each member's groups at its MDL minimum with them.
+3. Say where the pictures are.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spd.clustering.scripts._command import log_to_file, make_parser, run_command
+
+if TYPE_CHECKING:
+    from spd.clustering.scripts._pipeline import Pipeline
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pipeline_example.yaml"
+
+
+def make_command_parser() -> argparse.ArgumentParser:
+    return make_parser(__doc__ or "", "python -m spd.clustering.scripts.demo")
+
+
+def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.scripts._harvest import MembershipSource
+    from spd.clustering.scripts._pipeline_local import LocalOptions, run_local
+    from spd.clustering.scripts._summary import summary_text
+    from spd.settings import spd_out_dir
+
+    os.environ.setdefault("SPD_OUT_DIR", "demo_out")
+    pipeline, is_new = _find_or_create()
+    if is_new:
+        print(f"Clustering the bundled example into {spd_out_dir()}. The first run also compiles the kernels.")
+    else:
+        print(f"Reusing what is there of {pipeline.paths.ensemble_id}, and the compiled kernels.")
+        print(f"To start anew, remove {spd_out_dir()}.")
+    log_to_file(pipeline.paths.log)
+    options = LocalOptions(clustering_parallel=True, distances_parallel=True)
+    run_local(pipeline, options, MembershipSource(pipeline.run_config))
+    print(f"\n{summary_text(pipeline.paths)}\n")
+    _print_purity(pipeline)
+    _print_pictures(pipeline)
+
+
+def _find_or_create() -> "tuple[Pipeline, bool]":
+    """The ensemble of this very config that an earlier demo has made or begun, or a new one."""
+    from spd.clustering.ensemble_registry import list_ensembles
+    from spd.clustering.errors import SPDError
+    from spd.clustering.scripts._pipeline import (
+        create_pipeline,
+        effective_run_config,
+        open_pipeline,
+        read_pipeline_config,
+    )
+
+    config = read_pipeline_config(CONFIG, {})
+    run_config = effective_run_config(config, {})
+    for ensemble_id in reversed(list_ensembles()):
+        try:
+            found = open_pipeline(ensemble_id)
+        except SPDError:
+            continue
+        same = found.config.replaced(clustering_run_config_path=config.clustering_run_config_path) == config
+        if same and found.run_config.replaced(ensemble_id=None) == run_config:
+            return found, False
+    return create_pipeline(config, run_config), True
+
+
+def _print_purity(pipeline: "Pipeline") -> None:
+    from spd.clustering.merge_history import MergeHistory
+    from spd.experiments.ground_truth import component_features, group_purity
+
+    model_path = pipeline.run_config.model_path
+    assert model_path is not None, "the example has a model"
+    features = component_features(model_path)
+    print("Each feature is computed by components in every layer, which should be one group. At the MDL minimum:")
+    for member in pipeline.members():
+        history = MergeHistory.read(pipeline.paths.run(member.run_id).history)
+        best = history.best_iteration
+        groups = (
+            [[label] for label in history.labels]
+            if best is None
+            else [history.get_cluster_component_labels(best, group) for group in history.get_unique_clusters(best)]
+        )
+        found = group_purity(groups, features)
+        print(
+            f"  member {member.idx}: {len(groups)} groups for {found.n_features} features, "
+            f"{found.n_pure_and_complete} features are exactly one group; purity {found.purity:.3f}, "
+            f"completeness {found.completeness:.3f}, adjusted Rand {found.adjusted_rand:.3f}"
+        )
+
+
+def _print_pictures(pipeline: "Pipeline") -> None:
+    member = pipeline.members()[0]
+    places = [pipeline.paths.directory, pipeline.paths.plots, pipeline.paths.run(member.run_id).plots]
+    print("\nPictures:")
+    for place in places:
+        for picture in sorted(place.glob("*.png")):
+            print(f"  {_short(picture)}")
+
+
+def _short(path: Path) -> str:
+    """From the working directory, where the path lies in it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(make_command_parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
