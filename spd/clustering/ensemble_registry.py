@@ -8,7 +8,7 @@ journal is SQLite's plain one, since WAL does not work on network file systems.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,6 +149,18 @@ def set_member_state(
                 "started": now if state == "running" else None,
                 "ended": now if state in ("done", "failed") else None,
             },
+        )
+
+
+def set_member_jobs(pipeline_run_id: str, job_ids: Mapping[int, str]) -> None:
+    """Record which jobs run members (index -> job id); their states stay what they are, since a job may have begun."""
+    with _writing() as database:
+        database.executemany(
+            """
+            INSERT INTO member_states (pipeline_run_id, idx, state, job_id) VALUES (?, ?, 'pending', ?)
+            ON CONFLICT (pipeline_run_id, idx) DO UPDATE SET job_id = excluded.job_id
+            """,
+            [(pipeline_run_id, idx, job_id) for idx, job_id in job_ids.items()],
         )
 
 

@@ -145,6 +145,16 @@ class EnsemblePaths(_Directory):
     def log(self) -> Path:
         return self.directory / "pipeline.log"
 
+    @property
+    def slurm_jobs(self) -> Path:
+        """The jobs that were submitted for it; there only when it went to SLURM."""
+        return self.directory / "slurm_jobs.json"
+
+    @property
+    def code(self) -> Path:
+        """A work tree of the snapshot that its SLURM jobs run."""
+        return self.directory / "code"
+
     def distances(self, method: str) -> Path:
         return self.directory / f"distances_{checked_method(method)}.npz"
 

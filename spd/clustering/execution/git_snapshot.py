@@ -55,6 +55,16 @@ def create_git_snapshot(run_id: str, *, repository: Path = REPO_ROOT) -> tuple[s
     return branch, commit
 
 
+def add_work_tree(branch: str, directory: Path, *, repository: Path = REPO_ROOT) -> None:
+    """Check a branch out in a directory of its own, that must not exist yet; the checkout itself is left alone.
+
+    Raises:
+        SPDError: git refuses, in its own words.
+    """
+    git_output(repository, "worktree", "prune")  # a work tree whose directory was deleted would block its place
+    git_output(repository, "worktree", "add", "--quiet", "--detach", str(directory), branch)
+
+
 def check_is_checkout(directory: Path) -> None:
     """Whether the directory is the root of a git checkout; an installed package may lie inside somebody else's.
 

@@ -31,9 +31,11 @@ def resources_line(method: str, wall_s: float, cpu_s: float, peak_mib: float) ->
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.scripts._ensemble import calc_distances
+    from spd.clustering.scripts._slurm_jobs import mark_lost_members
 
     started = time.monotonic()
     paths = EnsemblePaths(arguments.pipeline_run_id)
+    mark_lost_members(paths)
     written = calc_distances(paths, arguments.distances_method, require_all=arguments.require_all)
     print(f"{arguments.distances_method}: {written}")
     if arguments.track_resources:

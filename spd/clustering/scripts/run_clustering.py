@@ -13,6 +13,7 @@ from pathlib import Path
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run, set_member_state
 from spd.clustering.errors import ConfigError
+from spd.clustering.execution.slurm import own_task_id
 from spd.clustering.scripts._command import (
     add_override_flags,
     describe_error,
@@ -77,7 +78,7 @@ def run_member(config: ClusteringRunConfig, ensemble_id: str, idx: int | None) -
             logger.warning(
                 "index %s of %s is not registered: registered as the next free one, %d", given, ensemble_id, idx
             )
-    set_member_state(ensemble_id, idx, "running")
+    set_member_state(ensemble_id, idx, "running", job_id=own_task_id())
     try:
         paths = run_clustering(member_config(config, ensemble_id, idx), run_id, idx=idx)
     except BaseException as error:

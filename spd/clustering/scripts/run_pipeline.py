@@ -133,10 +133,13 @@ def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None
 
 
 def _show_status(ensemble_id: str) -> None:
+    from spd.clustering.scripts._slurm_jobs import mark_lost_members
     from spd.clustering.scripts._summary import summary_text
     from spd.clustering.storage import EnsemblePaths
 
-    print(summary_text(EnsemblePaths(ensemble_id)))
+    paths = EnsemblePaths(ensemble_id)
+    mark_lost_members(paths)
+    print(summary_text(paths))
 
 
 def _dry_run(config: Any, run_config: Any, arguments: argparse.Namespace) -> None:
