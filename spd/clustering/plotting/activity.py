@@ -7,7 +7,7 @@ import numpy as np
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.plotting.sampled_activity import block_cosines, blocks_of, group_activity, spread_rows
-from spd.clustering.plotting.style import BLUE, GREY, grouped_thousands, say
+from spd.clustering.plotting.style import BLUE, GREY, grouped_thousands, plain_log_ticks, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ class ActivityOverview:
     """Components are in `order`, in blocks when there are more than a figure can show.
 
     Attributes:
-        n_samples, n_components: of the memberships.
+        n_samples, n_components, is_soft: of the memberships.
         raster: (shown samples, blocks) greatest activity in a block (soft: 1 - product of 1 - x).
         shown_samples: (shown samples,) which samples.
         frequency: (n_components,) mean activity of each component over all samples, descending.
@@ -31,6 +31,7 @@ class ActivityOverview:
 
     n_samples: int
     n_components: int
+    is_soft: bool
     raster: np.ndarray
     shown_samples: np.ndarray
     frequency: np.ndarray
@@ -47,6 +48,7 @@ def activity_overview(memberships: Memberships, order: np.ndarray | None = None)
     return ActivityOverview(
         n_samples=memberships.n_samples,
         n_components=n,
+        is_soft=memberships.is_soft,
         raster=group_activity(memberships, shown, blocks_of(order, n_blocks), n_blocks),
         shown_samples=shown,
         frequency=np.sort(memberships.counts / max(memberships.n_samples, 1))[::-1],
@@ -58,7 +60,8 @@ def activity_overview(memberships: Memberships, order: np.ndarray | None = None)
 def draw_raster(ax: "Axes", data: ActivityOverview) -> "Axes":
     """Samples down, components across."""
     shown, total = len(data.shown_samples), data.n_samples
-    ax.set_title("Activity" if shown == total else f"Activity in {shown:,} of {total:,} samples")
+    what = "Activity" if data.is_soft else "Active components (black)"
+    ax.set_title(what if shown == total else f"{what} in {shown:,} of {total:,} samples")
     image = ax.imshow(
         data.raster,
         cmap="Greys",
@@ -68,11 +71,12 @@ def draw_raster(ax: "Axes", data: ActivityOverview) -> "Axes":
         extent=(0, data.n_components, shown, 0),
         interpolation="none" if data.raster.size < 4000 else "antialiased",
     )
-    ax.set_xlabel("components, as merged")
+    ax.set_xlabel("components, in the order of the dendrogram")
     ax.set_ylabel("samples shown")
     grouped_thousands(ax.xaxis)
     grouped_thousands(ax.yaxis)
-    ax.figure.colorbar(image, ax=ax, pad=0.02, label="activity")
+    if data.is_soft:
+        ax.figure.colorbar(image, ax=ax, pad=0.02, label="activity")
     return ax
 
 
@@ -84,9 +88,12 @@ def draw_frequencies(ax: "Axes", data: ActivityOverview) -> "Axes":
         say(ax, "no component is ever active")
         return ax
     ax.plot(np.arange(1, len(active) + 1), 100 * active, color=BLUE, marker="o" if len(active) <= 40 else "", ms=3)
-    ax.set_yscale("log")
-    ax.set_ylim(top=max(150 * active[0], 1e-3))
-    _percent_ticks(ax)
+    if active[0] > 10 * active[-1]:
+        ax.set_yscale("log")
+        ax.set_ylim(60 * active[-1], 160 * active[0])
+        plain_log_ticks(ax.yaxis, 60 * active[-1], 160 * active[0])
+    else:
+        ax.set_ylim(0, 110 * active[0])
     ax.set_xlabel("components, most active first")
     ax.set_ylabel("samples (%)")
     ax.set_xlim(0, len(data.frequency) + 1)
@@ -138,18 +145,11 @@ def draw_cosines(ax: "Axes", data: ActivityOverview) -> "Axes":
         extent=(0, n, n, 0),
         interpolation="none" if data.cosines.size < 4000 else "antialiased",
     )
-    ax.set_xlabel("components, as merged")
-    ax.set_ylabel("components, as merged")
+    ax.set_xlabel("components, in the order of the dendrogram")
+    ax.set_ylabel("components, in the order of the dendrogram")
     grouped_thousands(ax.xaxis)
     grouped_thousands(ax.yaxis)
     ax.figure.colorbar(
         image, ax=ax, pad=0.02, label=r"$c_{ij}\,/\,\sqrt{s_i s_j}$", extend="max" if top < 1 else "neither"
     )
     return ax
-
-
-def _percent_ticks(ax: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter
-
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -7,7 +7,7 @@ import numpy as np
 
 from spd.clustering.math.merge_paths import group_idxs_at
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.plotting.style import RED, add_groups_axis, label_merges, say, spread
+from spd.clustering.plotting.style import RED, add_groups_axis, label_merges, plain_log_ticks, say, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,54 +58,50 @@ def size_classes(history: MergeHistory) -> SizeClasses:
 def draw_group_counts(ax: "Axes", data: SizeClasses, n_components: int) -> "Axes":
     """How many groups there are of each size: a row a size class, darker for more groups."""
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import FuncFormatter
 
     ax.set_title("Groups by size")
     if len(data.n_merges) < 2:
         say(ax, "no merges")
         return ax
     counts = np.ma.masked_equal(data.n_groups.T, 0)
-    image = ax.pcolormesh(
-        _edges(data.n_merges),
-        np.arange(len(data.lower) + 1) - 0.5,
-        counts,
-        cmap="viridis_r",
-        norm=LogNorm(1, max(int(counts.max()), 2)),
-        rasterized=True,
-    )
+    most = max(int(counts.max()), 2)
+    rows = np.arange(len(data.lower) + 1) - 0.5
+    image = ax.pcolormesh(_edges(data.n_merges), rows, counts, cmap="viridis_r", norm=LogNorm(1, most), rasterized=True)
     ax.set_yticks(range(len(data.lower)), data.names())
     ax.set_ylabel("group size (components)")
     label_merges(ax, int(data.n_merges[-1]))
     add_groups_axis(ax, n_components)
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label="number of groups")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    bar.ax.minorticks_off()
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label="number of groups (white: none)")
+    plain_log_ticks(bar.ax.yaxis, 1, most)
     return ax
 
 
 def draw_member_shares(ax: "Axes", data: SizeClasses, n_components: int, best_n_merges: int | None = None) -> "Axes":
     """In groups of which size the components are: stacked shares, and the share of the largest group as a line."""
     import matplotlib
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    ax.set_title("Where the components are")
+    ax.set_title("Components by the size of their group")
     if len(data.n_merges) < 2:
         say(ax, "no merges")
         return ax
     n_classes = len(data.lower)
-    colors = matplotlib.colormaps["viridis_r"](np.linspace(0.05, 0.95, n_classes))
-    shares = 100 * data.n_members.T / n_components
-    ax.stackplot(data.n_merges, shares, colors=colors, labels=data.names(), lw=0)
-    ax.plot(data.n_merges, 100 * data.largest / n_components, color=RED, lw=1.2, label="largest group")
+    colors = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, n_classes))
+    ax.stackplot(data.n_merges, 100 * data.n_members.T / n_components, colors=colors, lw=0)
+    lines = ax.plot(data.n_merges, 100 * data.largest / n_components, color=RED, lw=1.5, label="in the largest group")
     if best_n_merges is not None:
-        ax.axvline(best_n_merges, color="black", lw=0.9, ls="--", label="least MDL")
+        lines.append(ax.axvline(best_n_merges, color="black", lw=1, ls="--", label="least MDL"))
     ax.set_ylabel("components (%)")
     ax.set_ylim(0, 100)
     label_merges(ax, int(data.n_merges[-1]))
     add_groups_axis(ax, n_components)
-    handles, names = ax.get_legend_handles_labels()
-    ax.legend(
-        handles[::-1], names[::-1], title="group size", loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2
-    )
+    norm = BoundaryNorm(np.arange(n_classes + 1) - 0.5, n_classes)
+    bar = ax.figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=ax, pad=0.02, label="group size")
+    bar.set_ticks(list(range(n_classes)), labels=data.names())
+    bar.ax.tick_params(length=0, labelsize=7)
+    bar.ax.minorticks_off()
+    ax.legend(handles=lines, loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
     return ax
 
 

@@ -7,7 +7,20 @@ import numpy as np
 
 from spd.clustering.errors import SPDError
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.plotting.style import BLUE, GREEN, GREY, MAX_POINTS, ORANGE, RED, add_groups_axis, label_merges, say
+from spd.clustering.plotting.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    MAX_POINTS,
+    ORANGE,
+    RED,
+    add_groups_axis,
+    label_merges,
+    plain_log_ticks,
+    power_of_ten_above,
+    say,
+    symlog_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +78,10 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
     if data.mdl is None or len(data.mdl) < 2:
         say(ax, "not recorded" if data.mdl is None else "no merges")
         return ax
-    ax.plot(np.arange(len(data.mdl)), data.mdl, color=BLUE)
+    ax.plot(np.arange(len(data.mdl)), data.mdl, color=BLUE, marker=_marker(len(data.mdl)), ms=3)
     if data.mdl.min() > 0 and data.mdl.max() > 8 * data.mdl.min():
         ax.set_yscale("log")
-        _plain_log_ticks(ax)
+        plain_log_ticks(ax.yaxis, *ax.get_ylim())
     if data.best_n_merges is not None:
         best, least = data.best_n_merges, data.mdl[data.best_n_merges]
         ax.plot([best], [least], "o", color=RED, ms=6, zorder=3)
@@ -102,16 +115,21 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
     ax.axhline(0, color="black", lw=0.7)
     if np.any(data.greatest_cost > data.least_cost):
         ax.fill_between(data.cost_at, data.least_cost, data.greatest_cost, color=ORANGE, alpha=0.45, lw=0)
-    ax.plot(data.cost_at, middle, color=ORANGE, lw=1.2)
+    ax.plot(data.cost_at, middle, color=ORANGE, lw=1.2, marker=_marker(len(middle)), ms=3)
     if data.best_n_merges is not None:
         ax.axvline(data.best_n_merges, color=RED, lw=0.8, ls="--")
     values = np.abs(np.concatenate([data.least_cost, data.greatest_cost]))
-    typical = float(np.median(values))
-    if typical > 0 and values.max() > 30 * typical:
-        ax.set_yscale("symlog", linthresh=typical, linscale=0.8)
-        ax.set_ylabel("change of MDL (bits per sample,\nlinear up to the median)")
+    typical, limit = float(np.median(values)), float(values.max())
+    if typical > 0 and limit > 30 * typical:
+        linear = power_of_ten_above(typical)
+        ax.set_yscale("symlog", linthresh=linear)
+        ticks = symlog_ticks(linear, limit)
+        ax.set_yticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set_ylabel(f"change of MDL\n(bits per sample,\nlog beyond {linear:,.10g})")
+        ax.set_ylim(max(-limit, 1.5 * float(data.least_cost.min())) - linear / 3, 1.3 * limit)
     else:
-        ax.set_ylabel("change of MDL (bits per sample)")
+        ax.set_ylabel("change of MDL\n(bits per sample)")
     label_merges(ax, round(float(data.cost_at[-1])))
     return ax
 
@@ -128,9 +146,5 @@ def draw_considered(ax: "Axes", data: CostPath) -> "Axes":
     return ax
 
 
-def _plain_log_ticks(ax: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+def _marker(n_points: int) -> str:
+    return "o" if n_points <= 40 else ""

@@ -38,8 +38,8 @@ def save_run_figures(
 def save_cost_figure(path: Path, history: MergeHistory) -> Path:
     """MDL, cost of each merge, and the share of pairs considered where it is known, over merges."""
     data = costs.cost_path(history)
-    with new_figure(path, 6.4, 5.2 if data.considered is None else 7.2) as figure:
-        heights = [3, 2] if data.considered is None else [3, 2, 1.6]
+    with new_figure(path, 6.4, 5.4 if data.considered is None else 7.4) as figure:
+        heights = [3, 2.2] if data.considered is None else [3, 2.2, 1.6]
         axes = figure.subplots(len(heights), 1, height_ratios=heights)
         costs.draw_mdl(axes[0], data)
         costs.draw_merge_costs(axes[1], data)
@@ -76,7 +76,7 @@ def save_state_figure(
     """The state after one merge; None: at the least MDL, or the last one where the MDL is not known."""
     merge = history.merges[iteration] if iteration is not None else state_to_show(history)
     data = merge_state.merge_state_view(memberships, merge, history.merge_config.alpha)
-    with new_figure(path, 13.5, 4.4) as figure:
+    with new_figure(path, 14, 4.4) as figure:
         axes = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
         merge_state.draw_assignment(axes[0], data)
         merge_state.draw_coactivation(axes[1], data)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from spd.clustering.consts import ComponentLabels
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.plotting.sampled_activity import group_activity, spread_rows
-from spd.clustering.plotting.style import grouped_thousands, say
+from spd.clustering.plotting.style import grouped_thousands, plain_log_ticks, power_of_ten_above, say, symlog_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +93,10 @@ def draw_assignment(ax: "Axes", data: MergeStateView) -> "Axes":
         where = np.arange(start, end)
         color = ("#0072B2", "#D55E00")[index % 2]
         ax.scatter(where, data.rank_of[start:end], s=size, color=color, lw=0, rasterized=True)
+    for boundary in starts[1:-1]:
+        ax.axvline(boundary - 0.5, color="0.85", lw=0.6, zorder=0)
+    if data.k_groups <= 40:
+        ax.hlines(range(data.k_groups), -0.5, len(modules) - 0.5, color="0.93", lw=0.6, zorder=0)
     middles = (starts[:-1] + starts[1:] - 1) / 2
     _name_modules(ax, middles, [str(modules[start]) for start in starts[:-1]], len(modules))
     ax.set_ylabel("groups, largest first")
@@ -117,15 +121,14 @@ def draw_coactivation(ax: "Axes", data: MergeStateView) -> "Axes":
         np.ma.masked_less_equal(shown, 0), cmap="magma_r", norm=LogNorm(min(low, positive.max() / 2), positive.max())
     )
     _name_groups(ax, data)
-    from matplotlib.ticker import FuncFormatter
-
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label="samples (%), white: none")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label="samples (%; white: none)")
+    plain_log_ticks(bar.ax.yaxis, *bar.ax.get_ylim())
     return ax
 
 
 def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
     """The change of the MDL by merging two groups: blue pays, red costs."""
+    import matplotlib
     from matplotlib.colors import SymLogNorm
 
     ax.set_title("Cost of merging two groups")
@@ -134,12 +137,15 @@ def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
         say(ax, "one group: nothing to merge")
         return ax
     limit = max(float(values.max()), 1e-12)
-    linear = max(float(np.median(values)), limit / 1e4)
-    image = ax.imshow(
-        np.ma.masked_invalid(data.costs), cmap="RdBu_r", norm=SymLogNorm(linear, vmin=-limit, vmax=limit, base=10)
-    )
+    linear = min(power_of_ten_above(max(float(np.median(values)), limit / 1e4)), limit)
+    colors = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.8")
+    norm = SymLogNorm(linear, vmin=-limit, vmax=limit, base=10)
+    image = ax.imshow(np.ma.masked_invalid(data.costs), cmap=colors, norm=norm)
     _name_groups(ax, data)
-    ax.figure.colorbar(image, ax=ax, pad=0.02, label="change of MDL (bits per sample)")
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label="change of MDL (bits per sample)")
+    ticks = symlog_ticks(linear, limit, per_side=3)
+    bar.set_ticks(ticks, labels=[f"{tick:,.10g}" for tick in ticks])
+    bar.ax.minorticks_off()
     return ax
 
 
@@ -157,7 +163,8 @@ def _mean_activity(memberships: Memberships, rows: np.ndarray, merge: GroupMerge
 
 def _name_modules(ax: "Axes", middles: np.ndarray, names: list[str], n_components: int) -> None:
     if 0 < len(names) <= 24:
-        ax.set_xticks(middles, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
+        turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(names) > 4 else {}
+        ax.set_xticks(middles, names, fontsize=7, **turned)
         ax.set_xlabel("components by module")
     else:
         ax.set_xlabel(f"components by module ({len(names):,} modules)")

@@ -51,6 +51,7 @@ def new_figure(path: Path, width: float, height: float) -> "Iterator[Figure]":
 
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.03)  # type: ignore[union-attr, call-arg]
         FigureCanvasAgg(figure)
         yield figure
         with atomic_write(path) as temporary:
@@ -68,8 +69,32 @@ def grouped_thousands(axis: Any) -> None:
     """Write an axis's whole numbers as 12,000."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def plain_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Write a logarithmic axis's numbers as 0.5, 20, 1,000; some between the powers of ten where there are few."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    decades = np.log10(high / low) if low > 0 else 0.0
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.7 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(10, subs=subs) if high > low else FixedLocator([low]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def symlog_ticks(linear: float, limit: float, per_side: int = 4) -> list[float]:
+    """0 and, on both sides, some powers of ten from `linear` (one itself) to `limit`."""
+    first, last = round(np.log10(linear)), int(np.floor(np.log10(max(limit, linear))))
+    step = max(int(np.ceil((last - first + 1) / per_side)), 1)
+    powers = [10.0**exponent for exponent in range(first, last + 1, step)]
+    return [-power for power in reversed(powers)] + [0.0] + powers
+
+
+def power_of_ten_above(value: float) -> float:
+    """The least power of ten that is not below a positive number."""
+    return float(10.0 ** np.ceil(np.log10(value)))
 
 
 def label_merges(ax: "Axes", n_merges: int) -> None:

@@ -1,0 +1,122 @@
+"""How much the members of an ensemble agree at each number of groups, from the content of stable_groups.json."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spd.clustering.plotting.style import BLUE, GREY, ORANGE, RED, new_figure, say
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class StabilityView:
+    """Along a grid of iterations, fewest merges first.
+
+    Attributes:
+        n_groups: (g,) number of groups; mean, least, most: (g,) adjusted Rand index over pairs of members.
+        doubtful: (g,) share, of the pairs of components that are ever together, of those together in 10% to 90%.
+        minima: (n_members,) number of groups at each member's MDL minimum, or None.
+        cut: (n_members,) number of groups at which each member was cut.
+    """
+
+    n_groups: np.ndarray
+    mean: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    doubtful: np.ndarray
+    minima: np.ndarray | None
+    cut: np.ndarray
+
+
+def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
+    """From the content of stable_groups.json; without agreement along iterations all curves are empty."""
+    agreement = stable_groups["agreement"] or {}
+    curves = [
+        np.array([np.nan if value is None else value for value in agreement.get(name, [])], np.float64)
+        for name in ("n_groups", "mean", "least", "most", "ambiguous_of_together")
+    ]
+    members = stable_groups["members"]
+    minima = agreement.get("member_minimum")
+    alive = np.array([member["n_alive"] for member in members])
+    return StabilityView(
+        *curves,
+        minima=None if minima is None else alive - np.array(minima),
+        cut=np.array([member["n_groups"] for member in members]),
+    )
+
+
+def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
+    """Agreement corrected for chance, and where the members have their MDL minima."""
+    ax.set_title("Agreement of the members")
+    if not view.n_groups.size:
+        say(ax, "no merges that all members have")
+        return ax
+    ax.fill_between(view.n_groups, view.least, view.most, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
+    ax.plot(view.n_groups, view.mean, color=BLUE, marker=".", ms=4, label="mean")
+    ax.set_ylim(min(0, float(np.nanmin(view.least))) - 0.02, 1.04)
+    ax.set_ylabel("adjusted Rand index\n(1: equal, 0: as by chance)")
+    _mark_members(ax, view)
+    _groups_axis(ax, view)
+    ax.legend(loc="lower left")
+    return ax
+
+
+def draw_doubt(ax: "Axes", view: StabilityView) -> "Axes":
+    """Pairs of components that some members put together and others apart."""
+    ax.set_title("Pairs of components in doubt")
+    if not view.n_groups.size:
+        say(ax, "no merges that all members have")
+        return ax
+    ax.plot(view.n_groups, 100 * view.doubtful, color=ORANGE, marker=".", ms=4)
+    ax.set_ylim(0, 104)
+    ax.set_ylabel("together in 10% to 90% of members\n(% of pairs ever together)")
+    _mark_members(ax, view)
+    _groups_axis(ax, view)
+    return ax
+
+
+def save_stability_figure(path: Path, stable_groups: dict[str, Any]) -> Path:
+    """Both along the number of groups.
+
+    Raises:
+        SPDError: the file cannot be written.
+    """
+    view = stability_view(stable_groups)
+    with new_figure(path, 6.8, 6.2) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=bool(view.n_groups.size))
+        draw_agreement(upper, view)
+        draw_doubt(lower, view)
+        upper.set_xlabel("")
+    return path
+
+
+def _mark_members(ax: "Axes", view: StabilityView) -> None:
+    shown = view.cut if view.minima is None else view.minima
+    what = "cut" if view.minima is None else "MDL minimum"
+    for k, n_groups in enumerate(shown):
+        ax.axvline(n_groups, color=GREY, lw=0.8, alpha=0.7, label=f"{what} of each member" if k == 0 else None)
+    if view.minima is not None and not np.array_equal(np.sort(view.cut), np.sort(view.minima)):
+        for k, n_groups in enumerate(np.unique(view.cut)):
+            ax.axvline(n_groups, color=RED, lw=1.2, ls="--", label="cut of the stable groups" if k == 0 else None)
+
+
+def _groups_axis(ax: "Axes", view: StabilityView) -> None:
+    """Groups on a logarithmic axis, merging from left to right."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    ax.set_xscale("log")
+    ax.set_xlim(max(float(np.nanmax(view.n_groups)), 2) * 1.05, max(float(np.nanmin(view.n_groups)), 1) / 1.05)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}") if view.n_groups.size and _narrow(view) else NullFormatter()
+    )
+    ax.set_xlabel("groups left (merging from left to right)")
+
+
+def _narrow(view: StabilityView) -> bool:
+    """Less than a decade and a half: the decades alone would leave the axis without numbers."""
+    return float(np.nanmax(view.n_groups)) < 30 * max(float(np.nanmin(view.n_groups)), 1)
