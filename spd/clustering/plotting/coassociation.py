@@ -28,7 +28,7 @@ class CoassociationView:
         n: number of components along an axis.
         edges: where each group starts, and n.
         names: (n,) component labels; empty when there are too many to write.
-        n_left_out: components alone in their group, not shown.
+        left_out: what is not shown, in words; empty when all is.
         title: what is shown.
     """
 
@@ -36,7 +36,7 @@ class CoassociationView:
     n: int
     edges: np.ndarray
     names: list[str]
-    n_left_out: int
+    left_out: str
     title: str
 
 
@@ -45,7 +45,9 @@ def overview(
 ) -> CoassociationView:
     """All components in groups of two or more, the largest group first, stable parts side by side."""
     order = _order(groups, stable, np.flatnonzero(np.bincount(groups)[groups] > 1))
-    return _view(coassociation, groups, labels, order, "Co-association of all groups")
+    n_alone = len(labels) - order.size
+    left_out = f"{n_alone:,} components alone in their group" if n_alone else ""
+    return _view(coassociation, groups, labels, order, "Co-association of all groups", left_out)
 
 
 def zoom(
@@ -72,7 +74,8 @@ def zoom(
     if not chosen:
         return None
     order = _order(groups, stable, np.flatnonzero(np.isin(groups, chosen)))
-    return _view(coassociation, groups, labels, order, f"The {len(chosen)} least firm groups")
+    title = f"The {len(chosen)} least firm groups of at most {ZOOM_COMPONENTS} components"
+    return _view(coassociation, groups, labels, order, title, f"{len(labels) - order.size:,} components")
 
 
 def draw_coassociation(ax: "Axes", view: CoassociationView) -> Any:
@@ -94,10 +97,9 @@ def draw_coassociation(ax: "Axes", view: CoassociationView) -> Any:
         grouped_thousands(ax.yaxis)
         ax.set_xlabel("component, ordered by group")
     note = f"{len(view.edges) - 1:,} groups, {view.n:,} components"
-    if view.n_left_out:
-        note += f"; {view.n_left_out:,} not shown"
+    if view.left_out:
+        note += f"; {view.left_out} not shown"
     ax.text(0, 1.005, note, transform=ax.transAxes, fontsize=7, color=GREY, va="bottom")
-    ax.title.set_position((0, 1.03))
     ax.set_title(view.title, pad=14)
     return image
 
@@ -122,9 +124,9 @@ def _order(groups: np.ndarray, stable: np.ndarray, components: np.ndarray) -> np
 
 
 def _view(
-    coassociation: Coassociation, groups: np.ndarray, labels: list[str], order: np.ndarray, title: str
+    coassociation: Coassociation, groups: np.ndarray, labels: list[str], order: np.ndarray, title: str, left_out: str
 ) -> CoassociationView:
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     image = coassociation.image(order, min(MAX_BINS, order.size)) if order.size else np.zeros((0, 0))
     names = [labels[component] for component in order] if 0 < order.size <= MAX_NAMED else []
-    return CoassociationView(image, order.size, np.append(starts, order.size), names, len(labels) - order.size, title)
+    return CoassociationView(image, order.size, np.append(starts, order.size), names, left_out, title)

@@ -35,18 +35,22 @@ class StabilityView:
 def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
     """From the content of stable_groups.json; without agreement along iterations all curves are empty."""
     agreement = stable_groups["agreement"] or {}
-    curves = [
-        np.array([np.nan if value is None else value for value in agreement.get(name, [])], np.float64)
-        for name in ("n_groups", "mean", "least", "most", "ambiguous_of_together")
-    ]
     members = stable_groups["members"]
     minima = agreement.get("member_minimum")
     alive = np.array([member["n_alive"] for member in members])
     return StabilityView(
-        *curves,
+        n_groups=_curve(agreement, "n_groups"),
+        mean=_curve(agreement, "mean"),
+        least=_curve(agreement, "least"),
+        most=_curve(agreement, "most"),
+        doubtful=_curve(agreement, "ambiguous_of_together"),
         minima=None if minima is None else alive - np.array(minima),
         cut=np.array([member["n_groups"] for member in members]),
     )
+
+
+def _curve(agreement: dict[str, Any], name: str) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in agreement.get(name, [])], np.float64)
 
 
 def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
@@ -106,17 +110,11 @@ def _mark_members(ax: "Axes", view: StabilityView) -> None:
 
 def _groups_axis(ax: "Axes", view: StabilityView) -> None:
     """Groups on a logarithmic axis, merging from left to right."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     ax.set_xscale("log")
     ax.set_xlim(max(float(np.nanmax(view.n_groups)), 2) * 1.05, max(float(np.nanmin(view.n_groups)), 1) / 1.05)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.xaxis.set_minor_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.0f}") if view.n_groups.size and _narrow(view) else NullFormatter()
-    )
     ax.set_xlabel("groups left (merging from left to right)")
-
-
-def _narrow(view: StabilityView) -> bool:
-    """Less than a decade and a half: the decades alone would leave the axis without numbers."""
-    return float(np.nanmax(view.n_groups)) < 30 * max(float(np.nanmin(view.n_groups)), 1)

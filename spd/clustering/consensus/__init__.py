@@ -1,0 +1,30 @@
+"""The stable groups of an ensemble: which groups to believe, and why.
+
+1. `cut_members`: each member's partition at its own MDL minimum, at an iteration, or at a number of groups.
+2. `find_consensus`: co-association of components over the members; cores, stable groups, consensus partition; how
+   firm each group is, how sure each component's place, which member represents the ensemble.
+3. `agreement_along_iterations`: how much members agree at each number of groups, not only at the cut.
+4. `write_stable_groups`, `read_stable_groups`, `to_dataframe`, `write_mapping`: the answer as files.
+"""
+
+from spd.clustering.consensus.along_iterations import Agreement, agreement_along_iterations
+from spd.clustering.consensus.cuts import Cut, MemberCuts, cut_members
+from spd.clustering.consensus.find import Consensus, Member, find_consensus
+from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_mapping, write_stable_groups
+from spd.clustering.consensus.tables import summary_text, to_dataframe
+
+__all__ = [
+    "Agreement",
+    "Consensus",
+    "Cut",
+    "Member",
+    "MemberCuts",
+    "agreement_along_iterations",
+    "cut_members",
+    "find_consensus",
+    "read_stable_groups",
+    "summary_text",
+    "to_dataframe",
+    "write_mapping",
+    "write_stable_groups",
+]

@@ -1,0 +1,92 @@
+"""How much the members agree at each point of their histories, and how many pairs of components are in doubt there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spd.clustering.errors import SPDError
+from spd.clustering.math.coassociation import Coassociation
+from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+
+N_GRID = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Agreement of the members after the same number of merges, on a grid of iterations.
+
+    Attributes:
+        iterations: (g,) the state after merge `iteration`; n_groups: (g,) mean number of groups of live components.
+        mean, least, most: (g,) adjusted Rand index over pairs of members (1: equal, 0: chance).
+        ambiguous: (g,) share of all pairs of components with a co-association between 0.1 and 0.9 (PAC).
+        ambiguous_of_together: (g,) the same, of the pairs that are together at least once; NaN when there are none.
+        member_n_groups, member_minimum: (n_members,) number of groups at each member's MDL minimum, and its merges;
+            None where the MDL is not known.
+    """
+
+    iterations: np.ndarray
+    n_groups: np.ndarray
+    mean: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    ambiguous: np.ndarray
+    ambiguous_of_together: np.ndarray
+    member_n_groups: list[int] | None
+    member_minimum: list[int] | None
+
+
+def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = N_GRID) -> Agreement:
+    """Compare the members at up to n_grid iterations, spread over all that every member has.
+
+    Half of the grid is even in iterations, half is even in the logarithm of the number of groups, so that the end of
+    the histories, where few groups are left, is seen as well.
+    """
+    from spd.clustering.math.merge_distances import compute_distances
+
+    ensemble = MergeHistoryEnsemble(list(histories))
+    grid = _grid(ensemble.n_iters_min, ensemble.c_components, n_grid)
+    n_columns = ensemble.c_components
+    labels = np.empty((len(histories), len(grid), n_columns), np.int64)
+    is_alive = np.zeros((len(histories), n_columns), bool)
+    for member, (history, columns) in enumerate(zip(histories, ensemble.columns(), strict=True)):
+        labels[member] = n_columns + np.arange(n_columns)  # a dead component is alone
+        labels[member][:, columns] = history.merges.at(grid)
+        is_alive[member, columns] = True
+    rand = 1 - compute_distances(labels, "adjusted_rand")
+    lower = np.tril_indices(len(histories), k=-1)
+    values = rand[:, lower[0], lower[1]]
+    ambiguous, together = (
+        np.array([Coassociation(np.where(is_alive, labels[:, t], -1)).ambiguous_pairs() for t in range(len(grid))])
+        .reshape(-1, 2)
+        .T
+    )
+    n_pairs = n_columns * (n_columns - 1) / 2
+    minimum = _minima(histories)
+    return Agreement(
+        iterations=grid,
+        n_groups=is_alive.sum(axis=1).mean() - 1 - grid,
+        mean=values.mean(axis=1),
+        least=values.min(axis=1),
+        most=values.max(axis=1),
+        ambiguous=ambiguous / max(n_pairs, 1),
+        ambiguous_of_together=np.divide(ambiguous, together, out=np.full(len(grid), np.nan), where=together > 0),
+        member_n_groups=minimum and [h.c_components - m for h, m in zip(histories, minimum, strict=True)],
+        member_minimum=minimum,
+    )
+
+
+def _grid(n_iters: int, n_components: int, n_grid: int) -> np.ndarray:
+    if n_iters <= n_grid:
+        return np.arange(n_iters)
+    even = np.linspace(0, n_iters - 1, n_grid // 2)
+    fewest = max(n_components - n_iters, 1)
+    by_groups = n_components - np.geomspace(fewest, n_components - 1, n_grid - n_grid // 2)
+    return np.unique(np.clip(np.concatenate([even, by_groups]).round(), 0, n_iters - 1).astype(np.int64))
+
+
+def _minima(histories: Sequence[MergeHistory]) -> list[int] | None:
+    try:
+        return [history.best_n_merges for history in histories]
+    except SPDError:
+        return None

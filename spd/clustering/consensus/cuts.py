@@ -1,0 +1,94 @@
+"""One partition a member: where to cut each history, and the cuts on the ensemble's components."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spd.clustering.errors import SPDError
+from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where to cut each member; at most one is given, none means at the member's own MDL minimum.
+
+    iteration: the state after merge `iteration` (negative: from the end), the same for all members.
+    n_groups: the state with this many groups of the member's own live components.
+    """
+
+    iteration: int | None = None
+    n_groups: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.iteration is not None and self.n_groups is not None:
+            raise SPDError("give an iteration or a number of groups to cut at, not both")
+
+    def __str__(self) -> str:
+        if self.iteration is not None:
+            return f"iteration {self.iteration}"
+        if self.n_groups is not None:
+            return f"{self.n_groups} groups"
+        return "each member's own MDL minimum"
+
+    def n_merges(self, history: MergeHistory, member: int) -> int:
+        """The number of merges of a history that the cut keeps.
+
+        Raises:
+            SPDError: the history does not go there, or holds no MDL; names the member.
+        """
+        n_merges = len(history)
+        if self.iteration is not None:
+            if not -n_merges <= self.iteration < n_merges:
+                raise SPDError(f"member {member} has {n_merges} iterations, there is no iteration {self.iteration}")
+            return self.iteration % n_merges + 1
+        if self.n_groups is not None:
+            least, most = history.final_k_groups, history.c_components
+            if not least <= self.n_groups <= most:
+                raise SPDError(f"member {member} has {least} to {most} groups, it cannot be cut at {self.n_groups}")
+            return history.c_components - self.n_groups
+        try:
+            return history.best_n_merges
+        except SPDError as error:
+            raise SPDError(f"member {member}: {error}; cut at an iteration or a number of groups instead") from error
+
+
+@dataclass(frozen=True, eq=False)
+class MemberCuts:
+    """The members' partitions at the cut.
+
+    Attributes:
+        labels: the components, union over the members, sorted as strings.
+        partitions: (n_members, n) group of each component, -1 where the member lacks it.
+        n_merges: (n_members,) merges made at the cut.
+        cut: where the members are cut.
+    """
+
+    labels: list[str]
+    partitions: np.ndarray
+    n_merges: np.ndarray
+    cut: Cut
+
+
+def cut_members(histories: Sequence[MergeHistory], cut: Cut = Cut()) -> MemberCuts:
+    """Cut every history.
+
+    Raises:
+        SPDError: fewer than two histories, or one cannot be cut there.
+    """
+    if len(histories) < 2:
+        raise SPDError(f"stable groups need at least 2 members, got {len(histories)}")
+    ensemble = MergeHistoryEnsemble(list(histories))
+    n_merges = np.array([cut.n_merges(history, member) for member, history in enumerate(histories)])
+    labels = ensemble.component_labels
+    partitions = np.full((len(histories), len(labels)), -1, np.int64)
+    for member, (history, columns) in enumerate(zip(histories, ensemble.columns(), strict=True)):
+        partitions[member, columns] = groups_after(history, int(n_merges[member]))
+    return MemberCuts(labels, partitions, n_merges, cut)
+
+
+def groups_after(history: MergeHistory, n_merges: int) -> np.ndarray:
+    """(n_components,) groups of a history's own components after so many merges."""
+    if n_merges == 0:
+        return np.arange(history.c_components)
+    return history.merges.at([n_merges - 1])[0].astype(np.int64)
