@@ -6,9 +6,9 @@
 4. Put what was done into a `MergeHistory`, with a warning when it does not mean what one may think.
 """
 
-import logging
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from spd.clustering.merge_engine.engine import MergeEngine
 
-logger = logging.getLogger(__name__)
-
+MOSTLY_RANDOM = 0.5
+"""The share of all pairs that `range` chose from, at most merges, above which a warning is given."""
 MEMORY_SHARE = 0.5
 """The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
 
@@ -86,6 +86,8 @@ def merge_iteration(
     *,
     rng: np.random.Generator | None = None,
     merge_options: MergeOptions = MergeOptions(),  # noqa: B008 - frozen
+    progress: bool = False,
+    checkpoint_path: Path | str | None = None,
     n_parallel_members: int = 1,
 ) -> MergeHistory:
     """Merge groups of components, starting with every component alone.
@@ -98,31 +100,59 @@ def merge_iteration(
         log_callback: called after every merge with a `MergeStep`.
         rng: where the sampler's randomness comes from; None: a fresh generator.
         merge_options: options beside the config.
+        progress: show a bar on a terminal, log a line now and then elsewhere.
+        checkpoint_path: where the state is saved now and then, and on an interrupt; if the file is there, the merge
+            goes on from it. It stays when the merge is done: remove it once the history is saved.
         n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
 
     Returns:
-        The history, exactly as long as the number of merges made.
+        The history, exactly as long as the number of merges made. On Ctrl-C (with a checkpoint also on SIGTERM) it
+        holds what was done so far, and `is_complete` is False.
 
     Raises:
         ActivationsError: no component, no sample, or values that cannot be memberships.
+        DamagedFileError: the checkpoint is not whole.
+        SPDError: the checkpoint belongs to another merge, or cannot be written.
     """
+    from spd.clustering.math.kernels import merge_state as kernel
+    from spd.clustering.merge_engine.checkpoint import Checkpoint, fingerprint_of
     from spd.clustering.merge_engine.engine import MergeEngine
+    from spd.clustering.merge_engine.run import run
 
     memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)
     _check_mergeable(memberships, merge_config)
     options = _engine_options(merge_config, merge_options, memberships, n_parallel_members)
     engine = MergeEngine(memberships, options, rng if rng is not None else np.random.default_rng())
-    initial_mdl = engine.mdl
-    if log_callback is None:
-        engine.advance(options.n_merges)
-    else:
-        while not engine.is_finished:
-            done = engine.n_done
-            engine.advance(1)
-            if engine.n_done > done:
-                log_callback(MergeStep(engine, memberships, done))
-    history = _history(engine, memberships, merge_config, merge_options, initial_mdl)
-    _warn(history, engine)
+    checkpoint = None
+    if checkpoint_path is not None:
+        checkpoint = Checkpoint(checkpoint_path, fingerprint_of(memberships, options))
+        checkpoint.resume(engine)
+    observe = None
+    if log_callback is not None:
+
+        def observe(iteration: int) -> None:
+            log_callback(MergeStep(engine, memberships, iteration))
+
+    outcome = run(
+        engine,
+        observe,
+        checkpoint=checkpoint,
+        progress=progress,
+        stop_at_minimum=merge_options.stop_at_mdl_minimum,
+    )
+    considered = engine.results(kernel.CONSIDERED)[: outcome.n_merges]
+    history = MergeHistory(
+        memberships.labels,
+        merge_config,
+        engine.pairs()[: outcome.n_merges],
+        engine.results(kernel.COST)[: outcome.n_merges],
+        engine.results(kernel.MDL)[: outcome.n_merges],
+        engine.initial_mdl,
+        merge_options=merge_options,
+        considered_fraction=None if np.isnan(considered).all() else considered,
+        is_complete=outcome.is_complete,
+    )
+    _warn(history)
     return history
 
 
@@ -160,40 +190,20 @@ def _engine_options(config: MergeConfig, options: MergeOptions, memberships: Mem
     )
 
 
-def _history(
-    engine: "MergeEngine", memberships: Memberships, config: MergeConfig, options: MergeOptions, initial_mdl: float
-) -> MergeHistory:
-    from spd.clustering.math.kernels import merge_state as kernel
-
-    considered = engine.results(kernel.CONSIDERED)
-    return MergeHistory(
-        memberships.labels,
-        config,
-        engine.pairs(),
-        engine.results(kernel.COST),
-        engine.results(kernel.MDL),
-        initial_mdl,
-        merge_options=options,
-        considered_fraction=None if np.isnan(considered).all() else considered,
-        is_complete=engine.is_finished,
-    )
-
-
-def _warn(history: MergeHistory, engine: "MergeEngine") -> None:
+def _warn(history: MergeHistory) -> None:
     """Say so when the run was cut before its MDL minimum, or merged mostly at random."""
-    from spd.clustering.math.kernels import merge_state as kernel
-
-    mdl = engine.results(kernel.MDL)
-    if len(mdl) and engine.k_groups > 1 and mdl[-1] < min(mdl[:-1].min(initial=np.inf), history.initial_mdl_loss_norm):
+    n_merges = len(history)
+    if history.is_complete and 0 < history.best_n_merges == n_merges < history.c_components - 1:
         warnings.warn(
-            f"the MDL is least at the last iteration ({len(mdl)} merges, {engine.k_groups} groups left): the run was "
-            "cut too early, raise iters or set it to null",
+            f"the MDL is least at the last iteration ({n_merges} merges, {history.final_k_groups} groups left): the "
+            "run was cut too early, raise iters or set it to null",
             stacklevel=3,
         )
-    considered = engine.results(kernel.CONSIDERED)
-    if not np.isnan(considered).all() and np.nanmedian(considered) > 0.5:
+    considered = history.considered_fraction
+    if considered is not None and np.nanmedian(considered) > MOSTLY_RANDOM:
         warnings.warn(
-            f"the range sampler chose from over half of all pairs at most merges (median {np.nanmedian(considered):.0%}): "
-            "one costly pair stretches the range, so the groups are largely random; lower the threshold (0.001)",
+            "the range sampler chose from over half of all pairs at most merges (median "
+            f"{np.nanmedian(considered):.0%}): one costly pair stretches the range, so the groups are largely random; "
+            "lower the threshold (0.001)",
             stacklevel=3,
         )

@@ -1,5 +1,6 @@
 """A merge in progress: makes merges, and answers what the state is now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,13 @@ from spd.clustering.math.kernels import merge_bounds, merge_mcmc, merge_run
 from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge_engine.representation import Plan, Workers, choose, entry_counts, fill_rows, make_samples
+from spd.clustering.merge_engine.compaction import compacted
+from spd.clustering.merge_engine.representation import Plan, Workers, choose, entry_counts, first_rows, make_samples
+
+COMPACT_AT = 0.5
+"""The share of containers that are live when they are renumbered."""
+COMPACT_FROM = 64
+"""Fewer containers are not worth it."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,10 @@ class MergeEngine:
             sums=self._sums(memberships),
             random=rng.integers(1, 2**63, size=4, dtype=np.uint64),
         )
-        workers = Workers(options.n_threads)
-        fill_rows(self.state, workers)
-        self._start(workers)
+        self._workers = Workers(options.n_threads)
+        self.initial_mdl = self.mdl
+        first_rows(self.state, self._workers)
+        self._start(self._workers)
 
     @property
     def _kernel_name(self) -> str:
@@ -99,9 +107,27 @@ class MergeEngine:
 
     def advance(self, n_merges: int) -> None:
         """Make up to n_merges merges; fewer when n_merges in all are done or no pair may be merged."""
-        wanted = min(n_merges, self.options.n_merges - self.n_done)
-        if wanted > 0:
-            _ADVANCE[self._kernel_name](self.state, wanted)
+        self._make(_ADVANCE[self._kernel_name], min(n_merges, self.options.n_merges - self.n_done))
+
+    def replay(self, pairs: np.ndarray, results: np.ndarray) -> None:
+        """Make merges that were made before, from the start. What is known of the rows is not kept up."""
+        self.state.pairs[: len(pairs)] = pairs
+        self.state.results[:, : len(pairs)] = results
+        self._make(merge_run.replay, len(pairs))
+
+    def _make(self, kernel_function: Callable[[State, int], None], n_merges: int) -> None:
+        """Run a kernel for n_merges merges, with the containers renumbered whenever enough of them are dead.
+
+        Renumbering depends on the number of groups only, so that a replay does it at the same points.
+        """
+        while n_merges > 0 and not self.is_finished:
+            n = self.state.ints.shape[1]
+            compact_at = int(COMPACT_AT * n) if n >= COMPACT_FROM else 0
+            part = min(n_merges, max(1, self.k_groups - compact_at))
+            kernel_function(self.state, part)
+            n_merges -= part
+            if self.k_groups <= compact_at:
+                self.state = compacted(self.state, self.options.memory, self._workers)
 
     @property
     def n_done(self) -> int:
@@ -128,7 +154,7 @@ class MergeEngine:
     @property
     def keeps_all(self) -> bool:
         """Whether the coactivations of all groups are in memory."""
-        return self.plan.n_rows == self.state.ints.shape[1]
+        return len(self.state.rows) >= self.state.ints.shape[1]
 
     def coactivation(self) -> np.ndarray:
         """(k, k) float64 coactivations now, s on the diagonal; only when `keeps_all`."""

@@ -38,7 +38,7 @@ def choose(memberships: Memberships, memory: int) -> Plan:
     """The representation for these memberships within `memory` bytes of coactivations."""
     n = memberships.n_components
     dtype = np.float64 if memberships.is_soft or memberships.n_samples > INT32_SAMPLES else np.int32
-    n_rows = min(n, max(0, memory // max(1, n * np.dtype(dtype).itemsize)))
+    n_rows = rows_that_fit(n, np.dtype(dtype).itemsize, memory)
     if memberships.is_soft:
         return Plan(False, dtype, n_rows)
     lengths = np.diff(memberships.indptr).astype(np.float64)
@@ -78,27 +78,45 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     )
 
 
-def fill_rows(state: State, run: "Workers") -> None:
-    """The first coactivations: all of them, or the rows of the most frequent components."""
+def first_rows(state: State, run: "Workers") -> None:
+    """Count the coactivations of single components into `state.rows`: all of them, or as many rows as there are."""
     n_rows, n = state.rows.shape
     kept = state.ints[kernel.KEPT]
+    kept[:] = -1
+    state.at[kernel.N_FREE] = n_rows
+    state.ints[kernel.FREE, :n_rows] = np.arange(n_rows)
     if n_rows < n:
-        wanted = np.sort(np.argsort(-state.ints[kernel.SIZE], kind="stable")[:n_rows])
-        kept[:] = -1
-        rows = state.rows
-
-        def fill(first: int, last: int) -> None:
-            merge_bounds.fill_rows(state, wanted[first:last], rows[first:last])
-
-        run(fill, n_rows)
-        kept[wanted] = np.arange(n_rows)
+        fill_rows(state, run)
         return
     kept[:] = np.arange(n)
+    state.at[kernel.N_FREE] = 0
     if state.at[kernel.IS_BITS]:
         run(lambda first, last: merge_bits.count_upper_bits(state.bits, first, last, state.rows), n)
     else:
         run(lambda first, last: merge_samples.count_upper_rows(state, first, last), n)
     run(lambda first, last: merge_samples.mirror_upper(state.rows, first, last), n)
+
+
+def fill_rows(state: State, run: "Workers") -> None:
+    """Use the free rows, which are zero, for the most frequent groups that have none."""
+    ints = state.ints
+    k = int(state.at[kernel.K_ALIVE])
+    alive = ints[kernel.ALIVE, :k]
+    without = alive[ints[kernel.KEPT, alive] < 0]
+    n_new = min(len(without), int(state.at[kernel.N_FREE]))
+    if n_new == 0:
+        return
+    wanted = np.sort(without[np.argsort(-ints[kernel.SIZE, without], kind="stable")[:n_new]])
+    left = int(state.at[kernel.N_FREE]) - n_new
+    places = ints[kernel.FREE, left : left + n_new].copy()
+    run(lambda first, last: merge_bounds.fill_rows(state, wanted[first:last], places[first:last]), n_new)
+    ints[kernel.KEPT, wanted] = places
+    state.at[kernel.N_FREE] = left
+
+
+def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
+    """How many rows of n coactivations `memory` bytes hold, with a quarter of them twice while they are moved."""
+    return min(n, max(0, int(memory / 1.25) // max(1, n * itemsize)))
 
 
 class Workers:
@@ -116,9 +134,12 @@ class Workers:
             for start in starts:
                 task(start, min(start + part, n))
             return
-        with ThreadPoolExecutor(self.n_threads) as pool:
+        pool = ThreadPoolExecutor(self.n_threads)
+        try:
             for future in [pool.submit(task, start, min(start + part, n)) for start in starts]:
                 future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # on an interrupt what has not begun never does
 
 
 def entry_counts(memberships: Memberships) -> np.ndarray:
@@ -129,7 +150,7 @@ def entry_counts(memberships: Memberships) -> np.ndarray:
 
 
 def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-    empty = {
+    empty: dict[str, np.ndarray] = {
         "row_start": np.zeros(0, np.int64),
         "row_len": np.zeros(0, np.int32),
         "row_ids": np.zeros(0, np.int32),

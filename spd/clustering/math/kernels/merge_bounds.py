@@ -67,13 +67,14 @@ def row_of(state, p):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_rows(state, wanted, rows):
-    """rows[t, q] = c_pq for p = wanted[t] and every live q; rows are zero before."""
+def fill_rows(state, wanted, places):
+    """rows[places[t], q] = c_pq for p = wanted[t] and every live q; those rows are zero before."""
     for t in range(len(wanted)):
+        row = state.rows[places[t]]
         if state.at[IS_BITS]:
-            walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], wanted[t], rows[t])
+            walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], wanted[t], row)
         else:
-            walk_row(state, wanted[t], rows[t])
+            walk_row(state, wanted[t], row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -165,3 +165,19 @@ def close_segment(state, segment):
             write += 1
     state.segments[SEG_LEN, segment] = write - start
     return write - start
+
+
+@njit(cache=True, error_model="numpy")
+def renumber_rows(state, new_of):
+    """Give every container its new number, and close the gaps that merges left between the rows."""
+    row_start, row_len, row_ids, row_vals = state.row_start, state.row_len, state.row_ids, state.row_vals
+    is_soft = state.at[IS_SOFT] == 1
+    write = 0
+    for sample in range(len(row_start)):
+        begin = row_start[sample]
+        row_start[sample] = write
+        for y in range(begin, begin + row_len[sample]):
+            row_ids[write] = new_of[row_ids[y]]
+            if is_soft:
+                row_vals[write] = row_vals[y]
+            write += 1

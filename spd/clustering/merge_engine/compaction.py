@@ -1,0 +1,53 @@
+"""Renumbers the containers when many are dead: shorter tables, and room to keep more rows of coactivation."""
+
+import numpy as np
+
+from spd.clustering.math.kernels import merge_samples
+from spd.clustering.math.kernels import merge_state as kernel
+from spd.clustering.math.kernels.merge_state import State
+from spd.clustering.merge_engine.representation import Workers, fill_rows, rows_that_fit
+
+
+def compacted(state: State, memory: int, run: Workers) -> State:
+    """The same groups in containers 0 .. k - 1, in group order.
+
+    Memberships are renumbered in place, so `state` cannot be used any more. Rows of coactivation that were kept stay,
+    and further ones are filled in as far as `memory` (bytes) allows, those of the most frequent groups first.
+    """
+    k, n = int(state.at[kernel.K_ALIVE]), state.ints.shape[1]
+    alive = state.ints[kernel.ALIVE, :k].copy()
+    new_of = np.full(n, -1, np.int64)
+    new_of[alive] = np.arange(k)
+    merge_samples.renumber_rows(state, new_of)
+    ints = state.ints[:, alive]
+    ints[kernel.ALIVE] = np.arange(k)
+    partner = ints[kernel.PARTNER]
+    partner[partner >= 0] = new_of[partner[partner >= 0]]
+    old_kept = ints[kernel.KEPT].copy()
+    rows, kept, n_free = _moved_rows(state, alive, old_kept, rows_that_fit(k, state.rows.itemsize, memory))
+    ints[kernel.KEPT] = kept
+    ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
+    state.at[kernel.N_FREE] = n_free
+    smaller = state._replace(
+        bits=state.bits[alive] if state.bits.size else state.bits,
+        ints=ints,
+        floats=state.floats[:, alive],
+        rows=rows,
+        spare=np.zeros((2, k), rows.dtype),
+    )
+    fill_rows(smaller, run)
+    return smaller
+
+
+def _moved_rows(
+    state: State, alive: np.ndarray, old_kept: np.ndarray, capacity: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows for the live containers only: the array, which row each has (-1: none), how many at the end are free."""
+    k = len(alive)
+    holders = np.flatnonzero(old_kept >= 0)
+    rows = np.zeros((max(capacity, len(holders)), k), state.rows.dtype)
+    kept = np.full(k, -1, np.int64)
+    kept[holders] = np.arange(len(holders))
+    for row, holder in enumerate(holders):
+        rows[row] = state.rows[old_kept[holder], alive]
+    return rows, kept, len(rows) - len(holders)

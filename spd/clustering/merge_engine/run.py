@@ -1,0 +1,108 @@
+"""Drives an engine to its end: in calls short enough to be interrupted, with observers and checkpoints in between."""
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from spd.clustering.merge_engine.checkpoint import Checkpoint
+from spd.clustering.merge_engine.engine import MergeEngine
+from spd.clustering.merge_engine.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_CALL = 0.1
+"""A kernel cannot be interrupted, so each call makes about so many seconds' worth of merges."""
+MDL_MARGIN = 0.01
+"""`stop_at_mdl_minimum`: the minimum counts as passed once the MDL is this much (relative) above the least so far."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    n_merges: int
+    """Merges that count."""
+    is_complete: bool
+    """False: it was interrupted."""
+
+
+def run(
+    engine: MergeEngine,
+    observe: Callable[[int], object] | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: bool = False,
+    stop_at_minimum: bool = False,
+) -> Outcome:
+    """Merge until the engine is finished, the MDL minimum is passed (if asked for), or an interrupt comes.
+
+    Args:
+        observe: called with the number of each merge, right after it.
+        checkpoint: written now and then, and on an interrupt. SIGTERM then counts as an interrupt.
+    """
+    display = Progress(engine, progress)
+    minimum = _Minimum(engine)
+    per_call = 1
+    try:
+        with _interrupt_on_sigterm(checkpoint is not None):
+            while not engine.is_finished:
+                done = engine.n_done
+                started = time.monotonic()
+                engine.advance(per_call)
+                if observe is not None:
+                    if engine.n_done > done:
+                        observe(done)
+                elif time.monotonic() - started < SECONDS_PER_CALL / 2:
+                    per_call *= 2
+                elif time.monotonic() - started > SECONDS_PER_CALL:
+                    per_call = max(1, per_call // 2)
+                display.update()
+                if checkpoint is not None:
+                    checkpoint.write_if_due(engine)
+                if stop_at_minimum and (end := minimum.passed_at()):
+                    return Outcome(end, True)
+    except KeyboardInterrupt:
+        logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
+        if checkpoint is not None:
+            checkpoint.write(engine)
+        return Outcome(engine.n_done, False)
+    finally:
+        display.close()
+    return Outcome(engine.n_done, True)
+
+
+class _Minimum:
+    """Follows the MDL of an engine's merges."""
+
+    def __init__(self, engine: MergeEngine) -> None:
+        self._engine = engine
+        self._least = engine.initial_mdl
+        self._looked_at = 0
+
+    def passed_at(self) -> int | None:
+        """The number of merges after which the MDL has passed its minimum by the margin; None: it has not."""
+        while self._looked_at < self._engine.n_done:
+            mdl = self._engine.cost_and_mdl(self._looked_at)[1]
+            self._looked_at += 1
+            self._least = min(self._least, mdl)
+            if mdl > self._least * (1 + MDL_MARGIN):
+                return self._looked_at
+        return None
+
+
+@contextlib.contextmanager
+def _interrupt_on_sigterm(wanted: bool) -> Iterator[None]:
+    """While inside, SIGTERM interrupts like Ctrl-C, unless the program handles it already."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not (wanted and in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
