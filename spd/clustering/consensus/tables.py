@@ -48,7 +48,8 @@ def summary_text(stable_groups: dict[str, Any]) -> str:
     lines = [
         f"stable groups of {summary['n_members']} members, cut at {stable_groups['cut']}",
         f"  trust:    stable groups: {summary['n_stable_groups']:,}, with {n_stable:,} of {n:,} components (together "
-        f"in at least {threshold:.0%} of the members on average); cores, together in every member: {summary['n_cores']:,}",
+        f"in at least {threshold:.0%} of the members on average); cores, together in every member: "
+        f"{summary['n_cores']:,}",
         f"  in doubt: {summary['n_contested']:,} components are contested; "
         f"{_share(summary['ambiguous_of_together'])} of the pairs that are ever together are together in 10% to 90%",
         f"  alone:    {summary['n_components_alone']:,} components",
