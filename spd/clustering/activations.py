@@ -12,6 +12,7 @@ import numpy as np
 
 from spd.clustering.component_checks import check_labels, component_labels, live_components, matching_modules
 from spd.clustering.consts import ComponentLabels
+from spd.clustering.device_rows import DeviceRows
 from spd.clustering.errors import ActivationsError
 from spd.clustering.math.arrays import as_numpy
 from spd.clustering.membership_builder import FilterDeadStat, MembershipBuilder
@@ -213,21 +214,34 @@ def harvest_memberships(
         ActivationsError: a negative or infinite importance, no live component, a module filter that matches nothing,
             or fewer samples than asked for.
     """
-    builder = MembershipBuilder(merge_config.activation_threshold, merge_config.filter_dead_threshold, filter_dead_stat)
+    import torch
+
+    threshold = merge_config.activation_threshold
+    builder = MembershipBuilder(threshold, merge_config.filter_dead_threshold, filter_dead_stat)
+    on_gpu = torch.device(device).type == "cuda"
+    device_rows = DeviceRows(builder, threshold, torch.device(device)) if on_gpu else None
     rng = np.random.default_rng(seed)
+    n_samples = 0
     for batch in batches:
-        importances = component_activations(model, device, batch)
+        importances = component_activations(model, device, batch.pin_memory() if on_gpu else batch)
         modules = matching_modules(importances, merge_config.module_name_filter)
         samples = _take_samples({module: importances[module] for module in modules}, n_tokens_per_seq, rng)
-        left = None if n_tokens is None else n_tokens - builder.n_samples
-        builder.add({module: as_numpy(block[:left]) for module, block in samples.items()})
+        if n_tokens is not None:
+            samples = {module: block[: n_tokens - n_samples] for module, block in samples.items()}
+        n_samples += len(samples[modules[0]])
+        if device_rows is not None:
+            device_rows.add(samples)
+        else:
+            builder.add({module: as_numpy(block) for module, block in samples.items()})
         if progress is not None:
-            progress(builder.n_samples)
-        if builder.n_samples == n_tokens:
+            progress(n_samples)
+        if n_samples == n_tokens:
             break
-    if n_tokens is not None and builder.n_samples < n_tokens:
+    if device_rows is not None:
+        device_rows.finish()
+    if n_tokens is not None and n_samples < n_tokens:
         raise ActivationsError(
-            f"n_tokens: {n_tokens} samples were asked for, but the batch gives {builder.n_samples}; raise batch_size"
+            f"n_tokens: {n_tokens} samples were asked for, but the batch gives {n_samples}; raise batch_size"
         )
     return builder.finish()
 
