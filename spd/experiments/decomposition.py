@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spd.models.ci_functions import CiFunction, Layer, build_ci_function
-from spd.models.components import Components, build_components
+from spd.models.components import Components, build_components, weight_in_by_out
 
 Mask = tuple[Tensor, Tensor | None]
 """(mask of the components (..., C), mask of the delta (...) or None for no delta)."""
@@ -111,6 +111,25 @@ class Decomposition(nn.Module):
         function = self.ci_functions[_key(path)]
         assert isinstance(function, CiFunction)
         return function
+
+
+def start_at_neurons(model: Decomposition, by_output: Mapping[str, bool]) -> None:
+    """Put one component on each neuron: V U is then the weight itself.
+
+    Args:
+        by_output: by module, whether neurons are its outputs (component i reads with row i of the weight) or its
+            inputs (component i writes with column i). C must be their number.
+    """
+    with torch.no_grad():
+        for path, is_output in by_output.items():
+            parts = model.parts(path)
+            weight = weight_in_by_out(model.target.get_submodule(path), parts.V)
+            v, u = (weight, torch.eye(weight.shape[1])) if is_output else (torch.eye(weight.shape[0]), weight)
+            assert v.shape == parts.V.shape
+            # As large a V as U, so that one learning rate suits both.
+            balance = (u.norm(dim=1) / v.norm(dim=0).clamp(min=1e-6)).sqrt()
+            parts.V.copy_(v * balance)
+            parts.U.copy_(u / balance[:, None].clamp(min=1e-6))
 
 
 def _key(path: str) -> str:

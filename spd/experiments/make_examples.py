@@ -12,7 +12,7 @@ from pathlib import Path
 from spd.errors import SPDError
 from spd.run_files import EXAMPLES_DIRECTORY
 
-EXAMPLES = ("resid_mlp2",)
+EXAMPLES = ("resid_mlp2", "lm_kjv")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,9 +58,10 @@ def make_examples(names: list[str], output: Path, quick: bool = False) -> None:
 
 
 def _makers() -> dict[str, Callable[[Path, Callable[[str], None], bool], None]]:
+    from spd.experiments.language_example import make_language_example
     from spd.experiments.resid_mlp_example import make_resid_mlp_example
 
-    return {"resid_mlp2": make_resid_mlp_example}
+    return {"resid_mlp2": make_resid_mlp_example, "lm_kjv": make_language_example}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spd.experiments.decompose import fit_weights
-from spd.experiments.decomposition import Decomposition
+from spd.experiments.decomposition import Decomposition, start_at_neurons
 
 
 def _model() -> Decomposition:
@@ -59,11 +59,26 @@ def test_recorded_inputs_are_those_of_the_modules() -> None:
 
 def test_warm_up_fits_the_weights() -> None:
     model = _model()
-    before = float(model.weight_error())
+    before = float(model.weight_error().detach())
     fit_weights(model, steps=200, learning_rate=1e-2)
-    assert float(model.weight_error()) < 1e-3 * before
+    assert float(model.weight_error().detach()) < 1e-3 * before
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError):
         Decomposition(nn.Sequential(nn.Linear(2, 2)), {"9": 3}, "mlp", [3], torch.Generator())
+
+
+def test_components_at_neurons_are_the_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False))
+    model = Decomposition(target, {"0": 5, "2": 5}, "shared_mlp", [3], generator)
+    start_at_neurons(model, {"0": True, "2": False})
+    assert float(model.weight_error().detach()) < 1e-12
+    x = torch.randn(7, 6, generator=generator)
+    masks = {path: (torch.ones(7, 5), None) for path in model.n_components}
+    torch.testing.assert_close(model.run(x, masks), target(x))
+    without_second = {"0": (torch.tensor([1.0, 0, 1, 1, 1]), None)}
+    hidden = target[0](x).clone()
+    hidden[:, 1] = target[0].bias[1]
+    torch.testing.assert_close(model.run(x, without_second), target[2](torch.relu(hidden)))

@@ -1,0 +1,72 @@
+"""The language model's trainer end to end, a few steps of it; its parts by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from spd.data import iter_batches
+from spd.experiments.language_target import (
+    END_OF_TEXT,
+    LanguageTraining,
+    draw_windows,
+    encode,
+    fit_tokenizer,
+    read_texts,
+    train_language_model,
+)
+from spd.experiments.make_examples import main
+from spd.models.component_model import ComponentModel, SPDRunInfo
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("examples")
+    assert main(["lm_kjv", "--output", str(directory), "--quick"]) == 0
+    return directory / "lm_kjv"
+
+
+def test_a_quick_run_is_a_run_whose_data_can_be_drawn(quick_run: Path) -> None:
+    info = SPDRunInfo.from_path(quick_run)
+    model = ComponentModel.from_run_info(info)
+    batch = next(iter_batches(info, 2, 0))
+    logits, inputs = model(batch, cache_type="input")
+    assert logits.shape == (2, 64, 800)
+    assert len(inputs) == 12
+    assert json.loads((quick_run / "report.json").read_text())["kl_from_target"]["all_components"] < 0.1
+
+
+def test_a_target_that_is_there_is_used_again(quick_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lm_kjv", "--output", str(quick_run.parent), "--quick"]) == 0
+    assert "is used again" in capsys.readouterr().out
+
+
+def test_tokens_are_the_text_and_its_end() -> None:
+    texts = ["In the beginning God created", "the heaven and the earth."] * 5
+    tokenizer = fit_tokenizer(texts, 60)
+    tokens = encode(tokenizer, texts[:2])
+    pieces = tokenizer.decode(tokens.tolist(), skip_special_tokens=False).split(END_OF_TEXT)
+    assert pieces == [*texts[:2], ""]
+
+
+def test_windows_are_stretches_of_the_text() -> None:
+    windows = draw_windows(torch.arange(10), 200, 4, torch.Generator().manual_seed(0))
+    assert torch.equal(windows - windows[:, :1], torch.arange(4).expand(200, 4))
+    assert windows.min() == 0
+    assert windows.max() == 9
+
+
+def test_training_learns_a_text_that_repeats() -> None:
+    config = LanguageTraining(
+        vocab_size=8, n_ctx=8, n_embd=16, n_intermediate=16, n_head=2, n_key_value_heads=1, steps=150, batch_size=16
+    )
+    tokens = torch.arange(400) % 8
+    model = train_language_model(config, tokens, lambda _line: None)
+    predicted = model(tokens[None, :8])[0].argmax(-1)[0]
+    assert torch.equal(predicted[:7], tokens[1:8])
+
+
+def test_a_missing_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.jsonl"):
+        read_texts(tmp_path / "train.jsonl")
