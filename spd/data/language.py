@@ -33,6 +33,7 @@ _ROWS_PER_BATCH = 1000
 _PIECES = 20
 _SEQUENCES_AT_ONCE = 1024
 _SECONDS_BETWEEN_REPORTS = 10
+_MANY_ROWS = 100_000
 
 
 def token_rows(info: SPDRunInfo, batch_size: int, seed: int, *, streaming: bool = False) -> Iterator[torch.Tensor]:
@@ -56,11 +57,17 @@ def token_rows(info: SPDRunInfo, batch_size: int, seed: int, *, streaming: bool 
         for chosen in np.array_split(rows[order], range(_SEQUENCES_AT_ONCE, batch_size, _SEQUENCES_AT_ONCE)):
             yield _as_tensor(_cut(info, dataset[chosen][info.config.task_config.column_name]))  # type: ignore[index]
         return
-    sequences = _tokenize(info, dataset, rows)  # type: ignore[arg-type]
-    _check_enough(info, len(sequences), batch_size)
-    order = loader_order(len(sequences), seed)[:batch_size]
+    parts = _tokenize(info, dataset, rows)  # type: ignore[arg-type]
+    ends = np.cumsum([len(part) for part in parts])
+    n_sequences = int(ends[-1]) if len(ends) else 0
+    _check_enough(info, n_sequences, batch_size)
+    order = loader_order(n_sequences, seed)[:batch_size]
     for start in range(0, batch_size, _SEQUENCES_AT_ONCE):
-        yield _as_tensor(sequences[order[start : start + _SEQUENCES_AT_ONCE]])
+        places = order[start : start + _SEQUENCES_AT_ONCE]
+        part_of = np.searchsorted(ends, places, side="right")
+        yield _as_tensor(
+            np.stack([parts[part][place - ends[part]] for part, place in zip(part_of, places, strict=True)])
+        )
 
 
 def loader_order(n_sequences: int, seed: int) -> np.ndarray:
@@ -89,21 +96,28 @@ def encode_texts(
     return tokens[: len(tokens) // length * length].reshape(-1, length)
 
 
-def _tokenize(info: SPDRunInfo, dataset: "Dataset", rows: np.ndarray) -> np.ndarray:
-    """(n_sequences, max_seq_len) all sequences of the dataset's rows, taken in this order."""
+def _tokenize(info: SPDRunInfo, dataset: "Dataset", rows: np.ndarray) -> list[np.ndarray]:
+    """All sequences (n, max_seq_len) of the dataset's rows, taken in this order, one array a batch of rows; 2 bytes a
+    token where they suffice, since only the whole dataset says which sequences come first."""
     encode = _encoder(info)
     column = info.config.task_config.column_name
-    found: list[np.ndarray] = [np.zeros((0, _sequence_length(info)), np.int32)]
+    if len(rows) > _MANY_ROWS:
+        logger.info(
+            "tokenizing all %d rows, which the order of SPD's loader needs; dataset_streaming reads only what is used",
+            len(rows),
+        )
+    found: list[np.ndarray] = []
     done, reported = 0, time.monotonic()
     for shard in np.array_split(rows, min(_N_SHARDS, max(1, len(rows)))):
         for start in range(0, len(shard), _ROWS_PER_BATCH):
             part = shard[start : start + _ROWS_PER_BATCH]
-            found.append(encode(dataset[part][column]))
+            tokens = encode(dataset[part][column])
+            found.append(tokens.astype(np.uint16) if tokens.size and tokens.max() < 1 << 16 else tokens)
             done += len(part)
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
                 logger.info("tokenized %d of %d rows", done, len(rows))
-    return np.concatenate(found)
+    return found
 
 
 def _streamed(info: SPDRunInfo, dataset: "IterableDataset", batch_size: int, seed: int) -> Iterator[torch.Tensor]:
