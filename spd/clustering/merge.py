@@ -43,9 +43,16 @@ class MergeStep:
         k_groups: the number of groups after it.
     """
 
-    def __init__(self, engine: "MergeEngine", memberships: Memberships, iteration: int) -> None:
+    def __init__(
+        self,
+        engine: "MergeEngine",
+        memberships: Memberships,
+        iteration: int,
+        history_of: Callable[[int], MergeHistory],
+    ) -> None:
         self._engine = engine
         self._memberships = memberships
+        self._history_of = history_of
         self.iteration = iteration
         self.pair: MergePair = engine.pair(iteration)
         self.cost, self.mdl_loss_norm = engine.cost_and_mdl(iteration)
@@ -73,6 +80,10 @@ class MergeStep:
 
         coactivation = self.coactivation() / self._memberships.n_samples
         return compute_merge_costs(coactivation, self.group_merge(), self._engine.options.alpha)
+
+    def history(self) -> MergeHistory:
+        """Everything up to this merge."""
+        return self._history_of(self.iteration + 1)
 
 
 LogCallback = Callable[[MergeStep], Any]
@@ -127,11 +138,26 @@ def merge_iteration(
     if checkpoint_path is not None:
         checkpoint = Checkpoint(checkpoint_path, fingerprint_of(memberships, options))
         checkpoint.resume(engine)
+
+    def history_of(n_merges: int, *, is_complete: bool = False) -> MergeHistory:
+        considered = engine.results(kernel.CONSIDERED)[:n_merges]
+        return MergeHistory(
+            memberships.labels,
+            merge_config,
+            engine.pairs()[:n_merges],
+            engine.results(kernel.COST)[:n_merges],
+            engine.results(kernel.MDL)[:n_merges],
+            engine.initial_mdl,
+            merge_options=merge_options,
+            considered_fraction=None if np.isnan(considered).all() else considered,
+            is_complete=is_complete,
+        )
+
     observe = None
     if log_callback is not None:
 
         def observe(iteration: int) -> None:
-            log_callback(MergeStep(engine, memberships, iteration))
+            log_callback(MergeStep(engine, memberships, iteration, history_of))
 
     outcome = run(
         engine,
@@ -140,18 +166,7 @@ def merge_iteration(
         progress=progress,
         stop_at_minimum=merge_options.stop_at_mdl_minimum,
     )
-    considered = engine.results(kernel.CONSIDERED)[: outcome.n_merges]
-    history = MergeHistory(
-        memberships.labels,
-        merge_config,
-        engine.pairs()[: outcome.n_merges],
-        engine.results(kernel.COST)[: outcome.n_merges],
-        engine.results(kernel.MDL)[: outcome.n_merges],
-        engine.initial_mdl,
-        merge_options=merge_options,
-        considered_fraction=None if np.isnan(considered).all() else considered,
-        is_complete=outcome.is_complete,
-    )
+    history = history_of(outcome.n_merges, is_complete=outcome.is_complete)
     _warn(history)
     return history
 

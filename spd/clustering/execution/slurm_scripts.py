@@ -5,8 +5,8 @@ A script can be read, changed and submitted again by hand. Each does the followi
 1. Set the environment and the directory that it was submitted from.
 2. Pick the command: for an array, one `case` a task.
 3. Run it in the background and pass signals on to it. SIGUSR1 comes shortly before the time limit: the command gets
-   SIGTERM, on which it saves a checkpoint and ends with status 143, and the job is requeued. SIGTERM (preemption,
-   scancel) is passed on in the same way; whether to requeue is then up to SLURM.
+   SIGTERM, on which it saves a checkpoint and ends with status 143 or 130, and the job is requeued. SIGTERM
+   (preemption, scancel) is passed on in the same way; whether to requeue is then up to SLURM.
 """
 
 import re
@@ -196,7 +196,7 @@ while kill -0 "$child" 2>/dev/null; do wait "$child"; done   # a signal ends a w
 wait "$child"
 status=$?
 
-if [ "$requeue" = yes ] && [ "$status" = 143 ]; then
+if [ "$requeue" = yes ] && {{ [ "$status" = 143 ] || [ "$status" = 130 ]; }}; then
     if [ "$restarts" -ge {MAX_REQUEUES} ]; then
         echo "error: cut off $((restarts + 1)) times, not requeued again: give the job more time" >&2
     else

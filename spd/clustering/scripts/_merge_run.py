@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.errors import DamagedFileError, SPDError
 from spd.clustering.storage import RunPaths
+from spd.clustering.tracking.observer import RunTracker
 
 if TYPE_CHECKING:
     from spd.clustering.memberships import Memberships
+    from spd.clustering.merge import MergeStep
     from spd.clustering.merge_history import MergeHistory
 
 logger = logging.getLogger("spd")
@@ -78,22 +80,36 @@ def merge_run(
 
     memberships = Memberships.load(paths.checkpoint_memberships)
     started = time.monotonic()
-    if paths.history.is_file():
-        history = MergeHistory.read(paths.history)
-    else:
-        history = _merge(paths, config, memberships, idx, n_parallel_members, report)
-        history.save(paths.history)
-    _tell(history, memberships, time.monotonic() - started)
-    _plot(paths, history, memberships)
+    with RunTracker(paths, config, memberships, idx=idx, task=_task_name(config)) as tracker:
+        if paths.history.is_file():
+            history = MergeHistory.read(paths.history)
+        else:
+            history = _merge(paths, config, memberships, tracker, n_parallel_members, report)
+            history.save(paths.history)
+        _tell(history, memberships, time.monotonic() - started)
+        _plot(paths, history, memberships)
+        tracker.finished(history)
     shutil.rmtree(paths.checkpoint, ignore_errors=True)
     return history.summary()
+
+
+def _task_name(config: ClusteringRunConfig) -> str | None:
+    """The model's task, which only W&B is told."""
+    if config.wandb_project is None or config.model_path is None:
+        return None
+    from spd.models.run_info import SPDRunInfo
+
+    try:
+        return SPDRunInfo.from_path(config.model_path).config.task_config.task_name
+    except SPDError:
+        return None
 
 
 def _merge(
     paths: RunPaths,
     config: ClusteringRunConfig,
     memberships: "Memberships",
-    idx: int | None,
+    tracker: RunTracker,
     n_parallel_members: int,
     report: Callable[[str], None] | None,
 ) -> "MergeHistory":
@@ -104,8 +120,9 @@ def _merge(
     total = config.merge_config.get_num_iters(memberships.n_components)
     last_report = 0.0
 
-    def observe(step: Any) -> None:
+    def observe(step: "MergeStep") -> None:
         nonlocal last_report
+        tracker(step)
         now = time.monotonic()
         if report and now - last_report > _SECONDS_BETWEEN_REPORTS:
             last_report = now
@@ -118,6 +135,7 @@ def _merge(
         log_callback=observe,
         rng=np.random.default_rng(config.seed),
         merge_options=config.merge_options,
+        checkpoint_path=paths.checkpoint_merge,
         n_parallel_members=n_parallel_members,
     )
     if not history.is_complete:

@@ -77,18 +77,21 @@ class Renderer:
 
     def distances(self, method: str) -> JobScript:
         """The job of one method."""
-        command = self._command("calc_distances", "--distances-method", method)
-        command += ["--require-all"] if self.config.require_all else []
+        command = self._command("calc_distances", "--distances-method", method, *self._require_all())
         command += ["--track-resources"] if self.track_resources else []
         return render_job(self._name(method), command, self._resources(), self._setting())
 
     def consensus(self) -> JobScript:
         """The job that finds the stable groups."""
-        return render_job(self._name("consensus"), self._command("calc_consensus"), self._resources(), self._setting())
+        command = self._command("calc_consensus", *self._require_all())
+        return render_job(self._name("consensus"), command, self._resources(), self._setting())
 
     def _member_command(self, idx: int) -> list[str]:
         config = ["--config", str(self.paths.clustering_run_config)]
         return self._command("run_clustering", *config, "--idx-in-ensemble", str(idx))
+
+    def _require_all(self) -> list[str]:
+        return ["--require-all"] if self.config.require_all else []
 
     def _command(self, script: str, *flags: str) -> list[str]:
         module = f"spd.clustering.scripts.{script}"

@@ -28,7 +28,7 @@ while kill -0 "$child" 2>/dev/null; do wait "$child"; done   # a signal ends a w
 wait "$child"
 status=$?
 
-if [ "$requeue" = yes ] && [ "$status" = 143 ]; then
+if [ "$requeue" = yes ] && { [ "$status" = 143 ] || [ "$status" = 130 ]; }; then
     if [ "$restarts" -ge 20 ]; then
         echo "error: cut off $((restarts + 1)) times, not requeued again: give the job more time" >&2
     else

@@ -1,0 +1,1 @@
+"""What a run tells while it merges: scalars to a file always, everything to W&B when asked for."""
