@@ -48,6 +48,8 @@ def distance_distribution(distances: DistancesArray) -> DistanceDistribution:
 
 def draw_distances(ax: "Axes", data: DistanceDistribution, method: str, n_components: int) -> "Axes":
     """Each pair of members as a line, or a band where there are many; the median on top."""
+    from matplotlib.ticker import FuncFormatter
+
     title, unit = _METHODS.get(method, (method, "distance"))
     ax.set_title(title)
     n_pairs = data.pairs.shape[1]
@@ -67,5 +69,7 @@ def draw_distances(ax: "Axes", data: DistanceDistribution, method: str, n_compon
     ax.set_ylim(bottom=0)
     label_merges(ax, int(data.n_merges[-1]))
     add_groups_axis(ax, n_components)
-    ax.legend(loc="upper left")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    rises_late = median[: len(median) // 3 + 1].max() < 0.7 * median.max()
+    ax.legend(loc="upper left" if rises_late else "upper right")
     return ax
