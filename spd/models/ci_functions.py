@@ -20,6 +20,8 @@ from spd.errors import RunFormatError
 Sigmoid = Callable[[Tensor], Tensor]
 
 _LEAK = 0.01
+_CHUNK_NUMBERS_CPU = 2**20
+_CHUNK_NUMBERS_GPU = 2**27
 _SWISH_SHARPNESS = 10.0
 
 
@@ -57,7 +59,8 @@ class ComponentMLP(CiFunction):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self.stages()
-        return _run_per_component(x[..., None] * first.W[:, 0] + first.b, others)
+        weight = first.W[:, 0]
+        return _in_chunks(lambda rows: _run(torch.addcmul(first.b, rows[..., None], weight), others), x, self.stages())
 
 
 class VectorMLP(CiFunction):
@@ -70,7 +73,11 @@ class VectorMLP(CiFunction):
         first, *others = self.stages()
         n_components, d_in, width = first.W.shape
         weight = first.W.transpose(0, 1).reshape(d_in, n_components * width)
-        return _run_per_component((x @ weight).unflatten(-1, (n_components, width)) + first.b, others)
+
+        def run(rows: Tensor) -> Tensor:
+            return _run((rows @ weight).unflatten(-1, (n_components, width)) + first.b, others)
+
+        return _in_chunks(run, x, self.stages())
 
 
 class SharedMLP(CiFunction):
@@ -90,7 +97,19 @@ def _layers_per_component(n_components: int, widths: list[int]) -> list[Layer]:
     return [Layer((n_components, a, b), (n_components, b)) for a, b in itertools.pairwise(widths)]
 
 
-def _run_per_component(hidden: Tensor, layers: list[Layer]) -> Tensor:
+def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, layers: list[Layer]) -> Tensor:
+    """`function` on a few samples of x at a time: (..., d) -> (..., C).
+
+    Hidden values take C x width numbers a sample. On a CPU they stay in its cache this way, on a GPU within bounds.
+    """
+    widest = max(layer.b.numel() for layer in layers)
+    limit = _CHUNK_NUMBERS_CPU if x.device.type == "cpu" else _CHUNK_NUMBERS_GPU
+    n_rows = max(1, limit // widest)
+    outputs = torch.cat([function(chunk) for chunk in x.reshape(-1, x.shape[-1]).split(n_rows)])
+    return outputs.reshape(*x.shape[:-1], outputs.shape[-1])
+
+
+def _run(hidden: Tensor, layers: list[Layer]) -> Tensor:
     """The layers after the first, each component with its own: (..., C, width) -> (..., C)."""
     for layer in layers:
         hidden = nn.functional.gelu(hidden)

@@ -9,7 +9,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, overload
 
@@ -39,14 +39,23 @@ class OutputWithCache(NamedTuple):
     cache: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
 class CIOutputs:
-    """Causal importances by module, each (..., C). `lower_leaky` lies within 0 and 1 for the hard sigmoids and
-    `normal`; `upper_leaky` grows slowly above 1 for `leaky_hard`."""
+    """Causal importances by module, each (..., C), in the order of execution; a variant is computed when asked for.
 
-    lower_leaky: dict[str, Tensor]
-    upper_leaky: dict[str, Tensor]
-    pre_sigmoid: dict[str, Tensor]
+    `lower_leaky` is the bounded one. `upper_leaky` differs for the sigmoid `leaky_hard` only: it grows slowly above 1.
+    """
+
+    def __init__(self, pre_sigmoid: dict[str, Tensor], sigmoid_type: str) -> None:
+        self.pre_sigmoid = pre_sigmoid
+        self._lower, self._upper = importance_sigmoids(sigmoid_type)
+
+    @cached_property
+    def lower_leaky(self) -> dict[str, Tensor]:
+        return {module: self._lower(value) for module, value in self.pre_sigmoid.items()}
+
+    @cached_property
+    def upper_leaky(self) -> dict[str, Tensor]:
+        return {module: self._upper(value) for module, value in self.pre_sigmoid.items()}
 
 
 class ComponentModel(nn.Module):
@@ -87,7 +96,6 @@ class ComponentModel(nn.Module):
         # Module names may not hold dots: kept under the names of the checkpoint.
         self.components = nn.ModuleDict({_key(path): parts for path, parts in components.items()})
         self.ci_functions = nn.ModuleDict({_key(path): function for path, function in ci_functions.items()})
-        self._lower_sigmoid, self._upper_sigmoid = importance_sigmoids(config.sigmoid_type)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -206,22 +214,15 @@ class ComponentModel(nn.Module):
         """
         if sampling not in ("continuous", "binomial"):
             raise ConfigError(f"sampling: expected 'continuous' or 'binomial', got {sampling!r}")
-        outputs = CIOutputs({}, {}, {})
+        values: dict[str, Tensor] = {}
         for module, module_input in pre_weight_acts.items():
             self._check_module(module)
             function = self.ci_functions[_key(module)]
             assert isinstance(function, CiFunction)
             if function.takes_component_activations:
                 module_input = self._components_of(module).activations(module_input)
-            value = function(module_input)
-            outputs.pre_sigmoid[module] = value
-            outputs.lower_leaky[module] = self._lower_sigmoid(value)
-            outputs.upper_leaky[module] = (
-                outputs.lower_leaky[module]
-                if self._upper_sigmoid is self._lower_sigmoid
-                else self._upper_sigmoid(value)
-            )
-        return outputs
+            values[module] = function(module_input)
+        return CIOutputs(values, self.config.sigmoid_type)
 
     @contextlib.contextmanager
     def _hooks(self, pass_through: Callable[[str, Tensor], Tensor | None]) -> Iterator[None]:

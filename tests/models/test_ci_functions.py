@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spd.errors import RunFormatError
+from spd.models import ci_functions
 from spd.models.checkpoint import assign_weights
 from spd.models.ci_functions import SIGMOIDS, build_ci_function, importance_sigmoids
 
@@ -58,3 +59,19 @@ def test_only_leaky_hard_has_two_variants() -> None:
 def test_an_embedding_has_no_input_vector(kind: str) -> None:
     with pytest.raises(RunFormatError, match=f"embedding can only have functions of type mlp, got '{kind}'"):
         build_ci_function(kind, 4, 6, [], is_embedding=True)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "vector_mlp"])
+def test_samples_in_chunks_give_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    function = build_ci_function(kind, 4, 6, [5, 3], is_embedding=False).requires_grad_(False)
+    for parameter in function.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(7, 3, 4 if kind == "mlp" else 6)
+    whole = function(x)
+    assert whole.shape == (7, 3, 4)
+    for limit in (1, 20 * 4, 1000):
+        monkeypatch.setattr(ci_functions, "_CHUNK_NUMBERS_CPU", limit)
+        np.testing.assert_allclose(function(x), whole, atol=1e-6)
+        np.testing.assert_allclose(function(x[2, 1]), whole[2, 1], atol=1e-6)
+        assert function(x[:0]).shape == (0, 3, 4)
