@@ -133,6 +133,14 @@ def distances_are_current(paths: EnsemblePaths, method: str) -> bool:
         return False
 
 
+def consensus_is_current(paths: EnsemblePaths) -> bool:
+    """Whether the stable groups are there and newer than the merge array."""
+    try:
+        return paths.stable_groups.stat().st_mtime_ns >= paths.merge_array.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
 def read_distances(path: Path) -> np.ndarray:
     """(n_iters, n_ens, n_ens) distances, NaN but below the diagonal.
 

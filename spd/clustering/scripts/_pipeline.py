@@ -1,15 +1,16 @@
 """An ensemble from its config to registered members: what local and SLURM execution both start from."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import Member, get_members, register_members
-from spd.clustering.errors import MissingFileError
+from spd.clustering.errors import MissingFileError, SPDError
 from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig
-from spd.clustering.storage import EnsemblePaths, new_ensemble_id, new_run_id, registry_path
+from spd.clustering.storage import EnsemblePaths, clustering_dir, new_ensemble_id, new_run_id, registry_path
 from spd.config_files import load_mapping
 
 logger = logging.getLogger("spd")
@@ -55,6 +56,20 @@ def effective_run_config(config: ClusteringPipelineConfig, overrides: dict[str, 
         if value is not None and Path(value).expanduser().exists():
             local[name] = str(Path(value).expanduser().absolute())
     return run_config.replaced(**local)
+
+
+def check_output_directory() -> None:
+    """Know early, before a model is loaded, that results could not be written; creates nothing.
+
+    Raises:
+        SPDError: SPD_OUT_DIR cannot be made or written to.
+    """
+    wanted = clustering_dir()
+    existing = next(place for place in (wanted, *wanted.parents) if place.exists())
+    if not existing.is_dir():
+        raise SPDError(f"{wanted}: cannot be written: {existing} is not a directory (set SPD_OUT_DIR)")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SPDError(f"{wanted}: cannot be written: no permission to write to {existing} (set SPD_OUT_DIR)")
 
 
 def create_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunConfig) -> Pipeline:

@@ -207,7 +207,7 @@ def _run_distances(pipeline: Pipeline, options: LocalOptions, status: StatusLine
     with LocalPool(workers, PRELOAD) as pool:
         steps = [[Task("collecting the ensemble", collect, (paths, pipeline.config.require_all))]]
         steps.append([Task(method, distances, (paths, method, pipeline.config.require_all)) for method in methods])
-        steps.append([Task("consensus", consensus, (paths,))])
+        steps.append([Task("consensus", consensus, (paths, pipeline.config.require_all))])
         for step in steps:
             for task in step:
                 pool.submit(task)
@@ -248,5 +248,12 @@ def distances(paths: EnsemblePaths, method: str, require_all: bool, report: Repo
     calc_distances(paths, method, require_all=require_all)
 
 
-def consensus(paths: EnsemblePaths, report: Report) -> None:
-    """Find the stable groups."""
+def consensus(paths: EnsemblePaths, require_all: bool, report: Report) -> None:
+    """Find the stable groups, unless that is done."""
+    from spd.clustering.scripts._ensemble import consensus_is_current
+    from spd.clustering.scripts.calc_consensus import write_consensus
+
+    if consensus_is_current(paths):
+        logger.info("done already")
+        return
+    write_consensus(paths, require_all=require_all)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spd.checked_files import read_json
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.ensemble_registry import Member
 from spd.clustering.errors import SPDError
@@ -91,7 +90,7 @@ def summary_text(paths: EnsemblePaths) -> str:
     jobs = jobs_table(paths)
     if jobs:
         blocks += ["", *table_lines(jobs, numbers=False)]
-    return "\n".join([*blocks, "", *_places(paths)])
+    return "\n".join([*blocks, *_stable_groups(paths), "", *_places(paths)])
 
 
 def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> tuple[str, ...]:
@@ -103,22 +102,27 @@ def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> 
     return (method, *("" if mean is None else f"{mean[1]:,.4g} (merge {mean[0]:,})" for mean in means))
 
 
+def _stable_groups(paths: EnsemblePaths) -> list[str]:
+    if not paths.stable_groups.is_file():
+        return []
+    from spd.clustering.consensus import read_stable_groups
+    from spd.clustering.consensus import summary_text as consensus_text
+
+    try:
+        return ["", consensus_text(read_stable_groups(paths.stable_groups))]
+    except SPDError as error:
+        return ["", str(error)]
+
+
 def _places(paths: EnsemblePaths) -> list[str]:
     places = [
         ("ensemble", paths.directory, "config, merge array, distances and their figures, log"),
         ("members", paths.directory.parent.parent / RunPaths.folder, "<run>/history.zip, <run>/plots/"),
     ]
     if paths.stable_groups.is_file():
-        places.append(("stable groups", paths.stable_groups, f"{_n_stable(paths.stable_groups)}see also plots/"))
+        places.append(("stable groups", paths.stable_groups, "pictures in plots/"))
     width = max(len(name) for name, _, _ in places)
     return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
-
-
-def _n_stable(path: Path) -> str:
-    try:
-        return f"{len(read_json(path, required=['stable_groups'])['stable_groups'])} groups; "
-    except (SPDError, TypeError):
-        return ""
 
 
 def table_lines(rows: list[tuple[str, ...]], *, numbers: bool = True) -> list[str]:

@@ -64,7 +64,12 @@ def _body(arguments: argparse.Namespace) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._pipeline import create_pipeline, effective_run_config, read_pipeline_config
+    from spd.clustering.scripts._pipeline import (
+        check_output_directory,
+        create_pipeline,
+        effective_run_config,
+        read_pipeline_config,
+    )
 
     names = ("n_runs", "distances_methods", "wandb_project", "wandb_entity")
     config = read_pipeline_config(arguments.config, given_flags(arguments, *names))
@@ -73,6 +78,7 @@ def _start(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _dry_run(config, run_config, arguments)
         return
+    check_output_directory()
     if not arguments.local:
         from spd.clustering.scripts._pipeline_slurm import check_slurm, submit_pipeline
 
