@@ -40,12 +40,14 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     """Compare the members at up to n_grid iterations, spread over all that every member has.
 
     Half of the grid is even in iterations, half is even in the logarithm of the number of groups, so that the end of
-    the histories, where few groups are left, is seen as well.
+    the histories, where few groups are left, is seen as well; the least and the most merges at which a member has its
+    MDL minimum are added.
     """
     from spd.clustering.math.merge_distances import compute_distances
 
     ensemble = MergeHistoryEnsemble(list(histories))
-    grid = _grid(ensemble.n_iters_min, ensemble.c_components, n_grid)
+    minimum = _minima(histories)
+    grid = _grid(ensemble.n_iters_min, ensemble.c_components, n_grid, minimum or [])
     n_columns = ensemble.c_components
     labels = np.empty((len(histories), len(grid), n_columns), np.int64)
     is_alive = np.zeros((len(histories), n_columns), bool)
@@ -62,7 +64,6 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
         .T
     )
     n_pairs = n_columns * (n_columns - 1) / 2
-    minimum = _minima(histories)
     return Agreement(
         iterations=grid,
         n_groups=is_alive.sum(axis=1).mean() - 1 - grid,
@@ -76,13 +77,14 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     )
 
 
-def _grid(n_iters: int, n_components: int, n_grid: int) -> np.ndarray:
+def _grid(n_iters: int, n_components: int, n_grid: int, minimum: list[int]) -> np.ndarray:
     if n_iters <= n_grid:
         return np.arange(n_iters)
     even = np.linspace(0, n_iters - 1, n_grid // 2)
     fewest = max(n_components - n_iters, 1)
     by_groups = n_components - np.geomspace(fewest, n_components - 1, n_grid - n_grid // 2)
-    return np.unique(np.clip(np.concatenate([even, by_groups]).round(), 0, n_iters - 1).astype(np.int64))
+    ends = [min(minimum) - 1, max(minimum) - 1] if minimum else []
+    return np.unique(np.clip(np.concatenate([even, by_groups, ends]).round(), 0, n_iters - 1).astype(np.int64))
 
 
 def _minima(histories: Sequence[MergeHistory]) -> list[int] | None:

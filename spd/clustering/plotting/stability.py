@@ -65,7 +65,7 @@ def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
     ax.set_ylabel("adjusted Rand index\n(1: equal, 0: as by chance)")
     _mark_members(ax, view)
     _groups_axis(ax, view)
-    ax.legend(loc="lower left")
+    ax.legend(loc="best")
     return ax
 
 
