@@ -2,7 +2,7 @@
 
     .npy           memory-mapped
     .npz           one matrix, or the one named `activations`, read as a stream; or what scipy.sparse.save_npz writes;
-                   or memberships that were saved
+                   or saved memberships (also the directory of a harvest that holds them)
     .safetensors   one matrix, or the one named `activations`, memory-mapped; bfloat16, too
 
 Labels `<module>:<index>`, one a component, are optional: an array `labels` in the .npz file, or beside any file
@@ -73,6 +73,8 @@ def read_activations(path: Path | str, config: ClusteringRunConfig) -> Membershi
             not fit, or no live component.
     """
     path = Path(path).expanduser()
+    if (path / "memberships.npz").is_file():
+        path = path / "memberships.npz"
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file of activations")
     if config.n_tokens_per_seq is not None:

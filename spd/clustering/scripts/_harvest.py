@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from spd.clustering.memberships import Memberships
 
 logger = logging.getLogger("spd")
+
+
+class GivesMemberships(Protocol):
+    """What a run takes its memberships from: a model, a file, or a saved harvest."""
+
+    def memberships(self, config: ClusteringRunConfig) -> "Memberships": ...
 
 
 class MembershipSource:
@@ -51,6 +57,14 @@ class MembershipSource:
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded = ComponentModel.from_run_info(self._info).to(self._device)
+
+    def expected_samples(self, config: ClusteringRunConfig) -> int | None:
+        """How many samples a harvest will give; None for a file, which is read at once."""
+        if self._info is None:
+            return None
+        task = self._info.config.task_config
+        per_item = (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
+        return min(config.batch_size * per_item, config.n_tokens or config.batch_size * per_item)
 
     def memberships(self, config: ClusteringRunConfig, progress: Callable[[int], None] | None = None) -> "Memberships":
         """Which component is active on which sample of the config's batch.

@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run, set_member_state
@@ -25,15 +26,21 @@ from spd.clustering.scripts._command import (
 from spd.clustering.scripts.pipeline_config import member_config
 from spd.clustering.storage import EnsemblePaths, RunPaths, new_run_id
 
+if TYPE_CHECKING:
+    from spd.clustering.scripts._harvest import GivesMemberships
+
 logger = logging.getLogger("spd")
 
 
-def run_clustering(config: ClusteringRunConfig, run_id: str, *, idx: int | None = None) -> RunPaths:
+def run_clustering(
+    config: ClusteringRunConfig, run_id: str, *, idx: int | None = None, source: "GivesMemberships | None" = None
+) -> RunPaths:
     """Harvest, merge, save and plot one run, all in this process; what an earlier call left is taken up.
 
     Args:
         config: of this very run: a member's seeds are already its own.
         idx: the member's index in the ensemble `config.ensemble_id`.
+        source: where the memberships come from; None: the config's model or activations.
 
     Raises:
         SPDError: something the user gave cannot be used.
@@ -46,7 +53,7 @@ def run_clustering(config: ClusteringRunConfig, run_id: str, *, idx: int | None 
     if is_finished(paths):
         logger.info("%s is finished already", paths.directory)
         return paths
-    source = MembershipSource(config)
+    source = source or MembershipSource(config)
     clear_half_written(paths)
     config.to_file(paths.config)
     ExecutionStamp.create(run_id).save(paths.stamp)
@@ -57,12 +64,15 @@ def run_clustering(config: ClusteringRunConfig, run_id: str, *, idx: int | None 
     return paths
 
 
-def run_member(config: ClusteringRunConfig, ensemble_id: str, idx: int | None) -> RunPaths:
+def run_member(
+    config: ClusteringRunConfig, ensemble_id: str, idx: int | None, *, source: "GivesMemberships | None" = None
+) -> RunPaths:
     """Run a member of an ensemble under its registered id, and record in the registry how it goes.
 
     Args:
         config: the ensemble's; the member's seeds are derived here.
         idx: None: the next free one. One that is not registered becomes the next free one, too.
+        source: see run_clustering.
 
     Raises:
         SPDError: something the user gave cannot be used; recorded as the member's error.
@@ -80,7 +90,7 @@ def run_member(config: ClusteringRunConfig, ensemble_id: str, idx: int | None) -
             )
     set_member_state(ensemble_id, idx, "running", job_id=own_task_id())
     try:
-        paths = run_clustering(member_config(config, ensemble_id, idx), run_id, idx=idx)
+        paths = run_clustering(member_config(config, ensemble_id, idx), run_id, idx=idx, source=source)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         set_member_state(ensemble_id, idx, "pending" if stopped else "failed", error=describe_error(error))
