@@ -60,11 +60,14 @@ def locate_run(path: str | Path) -> RunFiles:
         return _in_directory(directory)
     if isinstance(path, str) and path.startswith(EXAMPLE_PREFIX):
         return _in_directory(_example_directory(path.removeprefix(EXAMPLE_PREFIX)))
-    local = Path(path).expanduser().absolute()
-    if local.is_dir():
-        return _in_directory(local)
-    if local.is_file():
-        return _with_config(local.parent, local)
+    try:
+        local = Path(path).expanduser().absolute()
+        if local.is_dir():
+            return _in_directory(local)
+        if local.is_file():
+            return _with_config(local.parent, local)
+    except (PermissionError, RuntimeError) as error:  # RuntimeError: no home directory to expand ~ to
+        raise MissingFileError(f"{path}: cannot be read: {error}") from error
     raise MissingFileError(
         f"{path}: no such run: expected a run directory, a checkpoint file, 'example:<name>',"
         " or 'wandb:<entity>/<project>/<run_id>'"

@@ -11,6 +11,7 @@ Values: x (..., d) -> (..., C), before the sigmoid. Layer i of the checkpoint is
 
 import itertools
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -165,3 +166,22 @@ def importance_sigmoids(sigmoid_type: str) -> tuple[Sigmoid, Sigmoid]:
     if sigmoid_type == "leaky_hard":
         return SIGMOIDS["lower_leaky_hard"], SIGMOIDS["upper_leaky_hard"]
     return SIGMOIDS[sigmoid_type], SIGMOIDS[sigmoid_type]
+
+
+class CIOutputs:
+    """Causal importances by module, each (..., C), in the order of execution; a variant is computed when asked for.
+
+    `lower_leaky` is the bounded one. `upper_leaky` differs for the sigmoid `leaky_hard` only: it grows slowly above 1.
+    """
+
+    def __init__(self, pre_sigmoid: dict[str, Tensor], sigmoid_type: str) -> None:
+        self.pre_sigmoid = pre_sigmoid
+        self._lower, self._upper = importance_sigmoids(sigmoid_type)
+
+    @cached_property
+    def lower_leaky(self) -> dict[str, Tensor]:
+        return {module: self._lower(value) for module, value in self.pre_sigmoid.items()}
+
+    @cached_property
+    def upper_leaky(self) -> dict[str, Tensor]:
+        return {module: self._upper(value) for module, value in self.pre_sigmoid.items()}

@@ -9,7 +9,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, overload
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from spd.errors import ConfigError, RunFormatError
 from spd.models.checkpoint import Checkpoint, assign_weights, read_checkpoint
-from spd.models.ci_functions import CiFunction, build_ci_function, importance_sigmoids
+from spd.models.ci_functions import CiFunction, CIOutputs, build_ci_function
 from spd.models.components import (
     IDENTITY_SUFFIX,
     Components,
@@ -37,25 +36,6 @@ class OutputWithCache(NamedTuple):
 
     output: Any
     cache: dict[str, Tensor]
-
-
-class CIOutputs:
-    """Causal importances by module, each (..., C), in the order of execution; a variant is computed when asked for.
-
-    `lower_leaky` is the bounded one. `upper_leaky` differs for the sigmoid `leaky_hard` only: it grows slowly above 1.
-    """
-
-    def __init__(self, pre_sigmoid: dict[str, Tensor], sigmoid_type: str) -> None:
-        self.pre_sigmoid = pre_sigmoid
-        self._lower, self._upper = importance_sigmoids(sigmoid_type)
-
-    @cached_property
-    def lower_leaky(self) -> dict[str, Tensor]:
-        return {module: self._lower(value) for module, value in self.pre_sigmoid.items()}
-
-    @cached_property
-    def upper_leaky(self) -> dict[str, Tensor]:
-        return {module: self._upper(value) for module, value in self.pre_sigmoid.items()}
 
 
 class ComponentModel(nn.Module):
@@ -175,12 +155,14 @@ class ComponentModel(nn.Module):
             The output; with a cache_type, OutputWithCache.
 
         Raises:
-            ConfigError: an unknown cache_type, or a mask of an unknown module or shape.
+            ConfigError: an unknown cache_type, a mask of an unknown module or shape, or a token beyond the vocabulary.
         """
         if cache_type not in ("none", "input", "component_acts"):
             raise ConfigError(f"cache_type: expected 'none', 'input' or 'component_acts', got {cache_type!r}")
         masks = mask_infos or {}
         self._check_masks(masks)
+        if batch.device.type == "cpu":  # elsewhere it would wait for the device; call check_tokens before the transfer
+            self.check_tokens(batch)
         cache: dict[str, Tensor] = {}
 
         def pass_through(module: str, module_input: Tensor) -> Tensor | None:
@@ -260,6 +242,21 @@ class ComponentModel(nn.Module):
     def _check_module(self, module: str) -> None:
         if module not in self.module_to_c:
             raise ConfigError(f"{module!r} is no decomposed module; there are {', '.join(self.module_to_c)}")
+
+    def check_tokens(self, batch: Tensor) -> None:
+        """Refuse tokens beyond the target's vocabulary, which on a GPU would end the whole process.
+
+        Raises:
+            ConfigError: names the token and the size of the vocabulary.
+        """
+        vocabulary = getattr(getattr(self.target_model, "config", None), "vocab_size", None)
+        if isinstance(vocabulary, int) and not batch.is_floating_point() and batch.numel():
+            low, high = int(batch.min()), int(batch.max())
+            if low < 0 or high >= vocabulary:
+                raise ConfigError(
+                    f"the batch holds the token {low if low < 0 else high}, but the target's vocabulary has"
+                    f" {vocabulary}: tokenizer_name or the tokens of the dataset do not belong to this target"
+                )
 
     def _check_masks(self, masks: Mapping[str, Tensor]) -> None:
         for module, mask in masks.items():

@@ -216,6 +216,23 @@ def test_an_output_part_that_is_not_there(attribute: str, tmp_path: Path) -> Non
         model(random_batch(run))
 
 
+@pytest.mark.parametrize("token", [-1, LLAMA_CONFIG["vocab_size"]])
+def test_a_token_beyond_the_vocabulary(token: int, tmp_path: Path) -> None:
+    model = ComponentModel.from_pretrained(llama_run().write(tmp_path))
+    with pytest.raises(ConfigError, match=rf"the batch holds the token {token}, but the target's vocabulary has 13"):
+        model(torch.tensor([[0, token, 12]]))
+
+
+def test_an_older_resid_mlp_target(tmp_path: Path) -> None:
+    run = resid_mlp_run()
+    expected = ComponentModel.from_pretrained(run.write(tmp_path / "new"))(random_batch(run))
+    run.config["pretrained_model_class"] = "spd.experiments.resid_mlp.models.ResidualMLP"
+    (content,) = run.target_files.values()
+    run.target_files = {"resid_mlp_train_config.yaml": {"resid_mlp_config": content["resid_mlp_model_config"]}}
+    older = ComponentModel.from_pretrained(run.write(tmp_path / "old"))
+    assert torch.equal(older(random_batch(run)), expected)
+
+
 GOLDEN_RUNS = ["tms_5-2", "tms_5-2_preid", "resid_mlp1", "lm_kjv"]
 
 

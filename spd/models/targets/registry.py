@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from spd.models.run_info import SPDRunInfo
 
-_OLDER_PRETRAIN_PREFIX = "simple_stories_train.models."
 _PRETRAIN_PREFIX = "spd.pretrain.models."
+_OLDER_PRETRAIN_PREFIX = "simple_stories_train.models."
+_OLDER_CLASSES = {"spd.experiments.resid_mlp.models.ResidualMLP": "spd.experiments.resid_mlp.models.ResidMLP"}
 
 
 def _build_tms(info: "SPDRunInfo") -> "nn.Module":
@@ -71,7 +72,7 @@ def current_class_path(class_path: str) -> str:
     """Today's name of a class path that older configs spell differently."""
     if class_path.startswith(_OLDER_PRETRAIN_PREFIX):
         return _PRETRAIN_PREFIX + class_path.removeprefix(_OLDER_PRETRAIN_PREFIX)
-    return class_path
+    return _OLDER_CLASSES.get(class_path, class_path)
 
 
 def check_family(class_path: str, where: str) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=TolerantConfig)
 
 
+_OLDER_SECTIONS = {"resid_mlp_model_config": "resid_mlp_config"}
+
+
 def find_target_config(info: SPDRunInfo, name: str, target: str | None, levels_up: int) -> Path:
     """The target's config file `name`.
 
@@ -52,7 +55,8 @@ def _on_wandb(path: str, name: str) -> Path:
 
 
 def toy_target_config(info: SPDRunInfo, name: str, section: str, config_type: type[Config]) -> Config:
-    """A toy target's config, from the file `name`, where it is the whole content or stands under the key `section`.
+    """A toy target's config, from the file `name`, where it stands under the key `section` (or that
+    key's older name) or is the whole content.
 
     pretrained_model_path is the weights file that it lies beside, or a W&B run.
 
@@ -61,7 +65,7 @@ def toy_target_config(info: SPDRunInfo, name: str, section: str, config_type: ty
     """
     path = find_target_config(info, name, info.config.pretrained_model_path, levels_up=1)
     content = load_mapping(path)
-    nested = content.get(section)
+    nested = content.get(section) or content.get(_OLDER_SECTIONS.get(section, ""))
     return config_type.from_mapping(nested if isinstance(nested, dict) else content, str(path))
 
 
