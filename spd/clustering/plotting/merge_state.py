@@ -1,7 +1,6 @@
 """One state of a merge: who is in which group, which groups are active together, what each merge would cost."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,15 @@ from spd.clustering.consts import ComponentLabels
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.plotting.sampled_activity import group_activity, spread_rows
-from spd.clustering.plotting.style import grouped_thousands, plain_log_ticks, power_of_ten_above, say, symlog_ticks
+from spd.clustering.plotting.style import (
+    BLUE,
+    RED,
+    grouped_thousands,
+    plain_log_ticks,
+    power_of_ten_above,
+    say,
+    symlog_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,23 +91,20 @@ def costs_among(
 
 
 def draw_assignment(ax: "Axes", data: MergeStateView) -> "Axes":
-    """A point for each component: its place in the model across, its group down; modules in turn in two colours."""
-    ax.set_title(f"{len(data.labels):,} components in {data.k_groups:,} groups")
-    modules = np.array([label.rpartition(":")[0] for label in data.labels])
-    starts = np.concatenate([[0], np.flatnonzero(modules[1:] != modules[:-1]) + 1, [len(modules)]])
-    size = float(np.clip(4000 / max(len(modules), 1), 0.8, 30))
-    for index, (start, end) in enumerate(pairwise(starts)):
-        where = np.arange(start, end)
-        color = ("#0072B2", "#D55E00")[index % 2]
-        ax.scatter(where, data.rank_of[start:end], s=size, color=color, lw=0, rasterized=True)
-    for boundary in starts[1:-1]:
-        ax.axvline(boundary - 0.5, color="0.85", lw=0.6, zorder=0)
+    """A point for each component: its module across, its group down; modules in turn in two colours."""
+    n = len(data.labels)
+    ax.set_title(f"{n:,} components in {data.k_groups:,} groups")
+    names, module_of = _modules(data.labels)
+    order = np.argsort(module_of, kind="stable")
+    colors = np.where(module_of[order] % 2 == 0, BLUE, RED)
+    size = float(np.clip(4000 / max(n, 1), 0.8, 30))
+    ax.scatter(np.arange(n), data.rank_of[order], s=size, c=colors.tolist(), lw=0, rasterized=True)
+    ends = np.cumsum(np.bincount(module_of, minlength=len(names)))
+    _name_modules(ax, names, ends)
     if data.k_groups <= 40:
-        ax.hlines(range(data.k_groups), -0.5, len(modules) - 0.5, color="0.93", lw=0.6, zorder=0)
-    middles = (starts[:-1] + starts[1:] - 1) / 2
-    _name_modules(ax, middles, [str(modules[start]) for start in starts[:-1]], len(modules))
+        ax.hlines(range(data.k_groups), -0.5, n - 0.5, color="0.93", lw=0.6, zorder=0)
     ax.set_ylabel("groups, largest first")
-    ax.set_xlim(-1, len(modules))
+    ax.set_xlim(-1, n)
     ax.set_ylim(data.k_groups - 0.5 + 0.02 * data.k_groups, -0.5 - 0.02 * data.k_groups)
     grouped_thousands(ax.yaxis)
     return ax
@@ -161,14 +165,23 @@ def _mean_activity(memberships: Memberships, rows: np.ndarray, merge: GroupMerge
     return activity
 
 
-def _name_modules(ax: "Axes", middles: np.ndarray, names: list[str], n_components: int) -> None:
-    if 0 < len(names) <= 24:
-        turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(names) > 4 else {}
-        ax.set_xticks(middles, names, fontsize=7, **turned)
-        ax.set_xlabel("components by module")
-    else:
+def _modules(labels: ComponentLabels) -> tuple[list[str], np.ndarray]:
+    """The modules in their order of appearance, and the index of each component's one."""
+    index: dict[str, int] = {}
+    module_of = [index.setdefault(label.rpartition(":")[0], len(index)) for label in labels]
+    return list(index), np.array(module_of, np.int64)
+
+
+def _name_modules(ax: "Axes", names: list[str], ends: np.ndarray) -> None:
+    if not 0 < len(names) <= 24:
         ax.set_xlabel(f"components by module ({len(names):,} modules)")
         grouped_thousands(ax.xaxis)
+        return
+    ax.vlines(ends[:-1] - 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="0.85", lw=0.6, zorder=0)
+    starts = np.concatenate([[0], ends[:-1]])
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(names) > 4 else {}
+    ax.set_xticks((starts + ends - 1) / 2, names, fontsize=7, **turned)
+    ax.set_xlabel("components by module")
 
 
 def _name_groups(ax: "Axes", data: MergeStateView) -> None:
