@@ -18,6 +18,7 @@ from spd.clustering.ensemble_registry import Member, MemberState, set_member_sta
 from spd.clustering.errors import MemberFailedError, SPDError
 from spd.clustering.execution.local import LocalPool, Outcome, Task
 from spd.clustering.execution.stamp import ExecutionStamp
+from spd.clustering.harvest_progress import HarvestProgress
 from spd.clustering.scripts._command import describe_error
 from spd.clustering.scripts._harvest import MembershipSource
 from spd.clustering.scripts._merge_run import PRELOAD, clear_half_written, is_finished, merge_run, saved_memberships
@@ -138,9 +139,11 @@ class _Members:
         if saved_memberships(paths):
             return
 
+        rate = HarvestProgress(self._source.expected_samples(config))
+
         def progress(n_done: int) -> None:
             self._take(self._pool.poll())
-            self._show(f"{name}: {n_done:,} of {config.batch_size:,} items harvested")
+            self._show(f"{name}: harvested {rate.describe(n_done)}")
 
         progress(0)
         self._source.memberships(config, progress).save(paths.checkpoint_memberships)

@@ -1,7 +1,10 @@
 """Harvest once, merge many: the two commands, and an ensemble that shares a harvest."""
 
+import contextlib
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +39,24 @@ def _id(output: str) -> str:
     return found.group()
 
 
+@pytest.fixture(scope="module")
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a harvest."""
+    place = tmp_path_factory.mktemp("harvested")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setenv("SPD_OUT_DIR", str(place / "out"))
+        assert run_harvest.main(["--config", str(_config(place))]) == 0
+        directory = HarvestPaths(_id(printed.getvalue())).directory
+    assert directory.parent == place / "out" / "clustering" / "harvests"
+    return directory
+
+
 @pytest.fixture
-def harvest(out_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> HarvestPaths:
-    assert run_harvest.main(["--config", str(_config(tmp_path))]) == 0
-    paths = HarvestPaths(_id(capsys.readouterr().out))
-    assert paths.directory.parent == out_dir / "clustering" / "harvests"
+def harvest(_made_once: Path, out_dir: Path) -> HarvestPaths:
+    """A copy of it in the test's own SPD_OUT_DIR."""
+    paths = HarvestPaths(_made_once.name)
+    assert paths.directory.is_relative_to(out_dir)
+    shutil.copytree(_made_once, paths.directory)
     return paths
 
 
