@@ -32,6 +32,7 @@ _SOURCE_NAME = ".wandb_run"
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 2.0
 _ANSWER_TIMEOUT_SECONDS = 20
+_FILES_PER_PAGE = 500
 _CLIENT_RETRIES = 2  # 0 means the client's own many
 _CLIENT_RETRY_WAIT_SECONDS = 5.0
 
@@ -84,7 +85,7 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
     from filelock import FileLock
 
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(directory.with_name(f".{directory.name}.lock")):
             _check_source(run, directory)
             if not is_complete(directory):
@@ -93,9 +94,6 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
         if isinstance(error, SPDError):
             raise
         raise SPDError(f"{directory}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if directory.is_dir() and not any(directory.iterdir()):
-            directory.rmdir()
     return directory
 
 
@@ -112,6 +110,7 @@ def _check_source(run: WandbRun, directory: Path) -> None:
 def _download_chosen(run: WandbRun, directory: Path, choose: Callable[[Sequence[str]], list[str]]) -> None:
     files = _list_files(run)
     names = choose(sorted(files))
+    directory.mkdir(exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.download")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed; we hold the lock
     try:
@@ -123,6 +122,8 @@ def _download_chosen(run: WandbRun, directory: Path, choose: Callable[[Sequence[
         (directory / _SOURCE_NAME).write_text(f"{run}\n")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not any(directory.iterdir()):
+            directory.rmdir()
 
 
 def _download(run: WandbRun, file: Any, into: Path) -> None:
@@ -135,7 +136,7 @@ def _download(run: WandbRun, file: Any, into: Path) -> None:
             time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         try:
             file.download(root=str(into), replace=True).close()
-        except (CommError, TimeoutError, ConnectionError) as error:
+        except (CommError, OSError) as error:
             reason = _one_line(error)
             continue
         got = (into / file.name).stat().st_size
@@ -151,8 +152,8 @@ def _list_files(run: WandbRun) -> dict[str, Any]:
     from wandb.errors import CommError, UsageError
 
     try:
-        return {file.name: file for file in _api(wandb).run(str(run)).files()}
-    except (UsageError, CommError, ValueError, TimeoutError, ConnectionError) as error:
+        return {file.name: file for file in _api(wandb).run(str(run)).files(per_page=_FILES_PER_PAGE)}
+    except (UsageError, CommError, ValueError, OSError) as error:
         reason = _one_line(error)
         if "could not find run" in reason.lower() or "not found" in reason.lower():
             raise MissingFileError(
