@@ -141,7 +141,7 @@ def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
         say(ax, "one group: nothing to merge")
         return ax
     limit = max(float(values.max()), 1e-12)
-    linear = min(power_of_ten_above(max(float(np.median(values)), limit / 1e4)), limit)
+    linear = power_of_ten_above(max(float(np.median(values)), limit / 1e4)) / 10
     colors = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.8")
     norm = SymLogNorm(linear, vmin=-limit, vmax=limit, base=10)
     image = ax.imshow(np.ma.masked_invalid(data.costs), cmap=colors, norm=norm)

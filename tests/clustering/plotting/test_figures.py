@@ -29,8 +29,7 @@ def pixels(path: Path) -> np.ndarray:
     return imread(path)[..., :3]
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 10, 700])
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("n_components", "soft"), [(1, False), (2, True), (10, True), (700, False)])
 def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None:
     history = random_history(n_components, considered_fraction=np.linspace(0.1, 1, n_components - 1))
     paths = save_run_figures(tmp_path / "plots", history, memberships_of(history, 64, soft))
@@ -68,15 +67,12 @@ def test_one_state_at_any_iteration(tmp_path: Path) -> None:
     assert not np.array_equal(images[1], images[2])
 
 
-@pytest.mark.parametrize("n_members", [1, 2, 4, 12])
-@pytest.mark.parametrize("n_iters", [0, 1, 3000])
+@pytest.mark.parametrize(("n_members", "n_iters"), [(1, 5), (2, 0), (2, 1), (4, 3000), (12, 3000)])
 def test_distance_figure(tmp_path: Path, n_members: int, n_iters: int) -> None:
     array = np.random.default_rng(0).random((n_iters, n_members, n_members)).cumsum(axis=0)
     array[:, *np.triu_indices(n_members)] = np.nan
-    for method in ("perm_invariant_hamming", "matching_dist", "pair_disagreement"):
-        path = save_distance_figure(tmp_path / f"{method}.png", array, method, 3001)
-        assert path.is_file()
-        assert pixels(path).min() < 0.5
+    path = save_distance_figure(tmp_path / "distances.png", array, "pair_disagreement", 3001)
+    assert pixels(path).min() < 0.5
 
 
 def test_every_axis_is_named_with_its_unit() -> None:
