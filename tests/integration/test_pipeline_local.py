@@ -27,6 +27,7 @@ MEMBER_FILES = {
     "clustering_run_config.json",
     "execution_stamp.json",
     "history.zip",
+    "metrics.jsonl",
     "plots/activations.png",
     "plots/cluster_sizes.png",
     "plots/costs.png",
@@ -154,12 +155,18 @@ def test_status_and_resume_of_what_is_finished(finished: tuple[_Workplace, Done]
     assert {Path(name).name for name in changed} <= {"pipeline.log"}
 
 
-def test_flags_replace_the_config_only_where_given(tmp_path: Path) -> None:
-    place = _Workplace(tmp_path, {**RUN, "wandb_project": "theirs", "batch_size": 32}, wandb_entity="me")
+@pytest.fixture(scope="module")
+def by_flags(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Workplace, Done]:
+    """An ensemble of two, whose config flags have changed."""
+    run_config = {**RUN, "wandb_project": "theirs", "batch_size": 64, "dataset_seed": 0}
+    place = _Workplace(tmp_path_factory.mktemp("by_flags"), run_config, wandb_entity="me")
     flags = ["--n-runs", "2", "--distances-methods", "pair_disagreement", "--wandb-project", "None"]
-    done = place.run("run_pipeline", "--config", "pipeline.yaml", "--local", *flags)
+    return place, place.run("run_pipeline", "--config", "pipeline.yaml", "--local", *flags)
+
+
+def test_flags_replace_the_config_only_where_given(by_flags: tuple[_Workplace, Done]) -> None:
+    place, done = by_flags
     assert done.status == 0, done.stderr
-    assert len(place.runs()) == 2
     stored = yaml.safe_load(place.ensemble().pipeline_config.read_text())
     assert (stored["n_runs"], stored["distances_methods"]) == (2, ["pair_disagreement"])
     assert (stored["wandb_project"], stored["wandb_entity"]) == (None, "me")
@@ -170,49 +177,45 @@ def test_flags_replace_the_config_only_where_given(tmp_path: Path) -> None:
     assert not place.ensemble().distances("matching_dist").exists()
 
 
-def test_failed_members_are_told_and_the_others_kept(tmp_path: Path) -> None:
-    """On a single item some members have no live component."""
-    place = _Workplace(tmp_path, {**RUN, "batch_size": 1, "dataset_seed": 0}, n_runs=6)
-    done = place.run("run_pipeline", "--config", "pipeline.yaml", "--local")
-    assert done.status == 1
-    states = place.states()
-    failed = [idx for idx, state in enumerate(states) if state == "failed"]
-    assert failed
-    assert set(states) == {"done", "failed"}
-    assert states.count("done") >= 2
-    for idx, member in enumerate(place.runs()):
-        assert member.history.exists() == (idx not in failed)
-        assert (f"member {idx}" in done.error) == (idx in failed)
-    assert "--resume" in done.error
-    meta = read_json(place.ensemble().meta)
-    assert [one["idx"] for one in meta["missing_members"]] == failed
-    assert meta["n_ensemble"] == 6 - len(failed)
-    assert all(place.ensemble().distances(method).is_file() for method in METHODS)
-    assert done.stdout.count(" failed ") == len(failed)
-
-    again = place.run("run_pipeline", "--resume", place.ensemble().ensemble_id, "--local")
-    assert again.status == 1
-    assert place.states() == states
-
-
-def test_require_all_compares_nothing_when_one_failed(tmp_path: Path) -> None:
-    place = _Workplace(tmp_path, {**RUN, "batch_size": 1, "dataset_seed": 0}, n_runs=6, require_all=True)
-    done = place.run("run_pipeline", "--config", "pipeline.yaml", "--local")
-    assert done.status == 1
-    assert not place.ensemble().merge_array.exists()
-
-
-def test_a_member_that_is_added_takes_the_next_index(finished: tuple[_Workplace, Done], tmp_path: Path) -> None:
-    place = _Workplace(tmp_path, {**RUN, "batch_size": 64}, n_runs=2)
-    assert place.run("run_pipeline", "--config", "pipeline.yaml", "--local").status == 0
+def test_a_member_that_is_added_takes_the_next_index(by_flags: tuple[_Workplace, Done]) -> None:
+    place, _ = by_flags
     ensemble_id = place.ensemble().ensemble_id
+    assert len(place.runs()) == 2
     member = ["--config", str(place.ensemble().clustering_run_config), "--pipeline-run-id", ensemble_id]
     done = place.run("run_clustering", *member, "--idx-in-ensemble", "7")
     assert done.status == 0, done.stderr
     assert "index 7 of" in done.stderr
     assert place.states() == ["done"] * 3
-    assert ClusteringRunConfig.from_file(place.runs()[2].config).dataset_seed == 7
+    assert ClusteringRunConfig.from_file(place.runs()[2].config).dataset_seed == 2
     compared = place.run("calc_distances", "--pipeline-run-id", ensemble_id, "--distances-method", "matching_dist")
     assert compared.status == 0, compared.stderr
     assert read_npz(place.ensemble().distances("matching_dist"))["distances"].shape[1:] == (3, 3)
     assert read_json(place.ensemble().meta)["n_ensemble"] == 3
+
+
+def test_failed_members_are_told_and_the_others_kept(tmp_path: Path) -> None:
+    """On a single item no component may be alive: so it is with the dataset seeds 7 and 10."""
+    place = _Workplace(tmp_path, {**RUN, "batch_size": 1, "dataset_seed": 7}, n_runs=4)
+    done = place.run("run_pipeline", "--config", "pipeline.yaml", "--local")
+    assert done.status == 1
+    states = ["failed", "done", "done", "failed"]
+    assert place.states() == states
+    for state, member in zip(states, place.runs(), strict=True):
+        assert member.history.exists() == (state == "done")
+    assert "member 0, member 3: no component is alive" in done.error
+    assert "--resume" in done.error
+    assert done.stdout.count(" failed ") == 2
+    meta = read_json(place.ensemble().meta)
+    assert [(one["idx"], one["state"]) for one in meta["missing_members"]] == [(0, "failed"), (3, "failed")]
+    assert meta["n_ensemble"] == 2
+    assert all(place.ensemble().distances(method).is_file() for method in METHODS)
+    assert place.ensemble().stable_groups.is_file()
+
+    ensemble_id = place.ensemble().ensemble_id
+    strict = ["--pipeline-run-id", ensemble_id, "--distances-method", "matching_dist", "--require-all"]
+    refused = place.run("calc_distances", *strict)
+    assert refused.status == 1
+    assert "2 of 4 members are finished, all must be, to be compared (missing: 0, 3)" in refused.error
+    again = place.run("run_pipeline", "--resume", ensemble_id, "--local")
+    assert again.status == 1
+    assert place.states() == states
