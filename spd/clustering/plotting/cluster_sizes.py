@@ -91,6 +91,7 @@ def draw_member_shares(ax: "Axes", data: SizeClasses, n_components: int, best_n_
     ax.stackplot(data.n_merges, 100 * data.n_members.T / n_components, colors=colors, lw=0)
     lines = ax.plot(data.n_merges, 100 * data.largest / n_components, color=RED, lw=1.5, label="in the largest group")
     if best_n_merges is not None:
+        ax.axvline(best_n_merges, color="white", lw=2.5, alpha=0.8)
         lines.append(ax.axvline(best_n_merges, color="black", lw=1, ls="--", label="least MDL"))
     ax.set_ylabel("components (%)")
     ax.set_ylim(0, 100)

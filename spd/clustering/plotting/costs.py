@@ -74,11 +74,14 @@ def cost_path(history: MergeHistory) -> CostPath:
 
 def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
     """MDL over merges, the least one marked. The scale is logarithmic where the end dwarfs the start."""
+    from matplotlib.ticker import FuncFormatter
+
     ax.set_title("Description length")
     if data.mdl is None or len(data.mdl) < 2:
         say(ax, "not recorded" if data.mdl is None else "no merges")
         return ax
     ax.plot(np.arange(len(data.mdl)), data.mdl, color=BLUE, marker=_marker(len(data.mdl)), ms=3)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     if data.mdl.min() > 0 and data.mdl.max() > 8 * data.mdl.min():
         ax.set_yscale("log")
         plain_log_ticks(ax.yaxis, *ax.get_ylim())
@@ -88,6 +91,8 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
         ax.axvline(best, color=RED, lw=0.8, ls="--")
         k = data.n_components - best
         text = f"least MDL: {least:,.4g} bits\n{best:,} merges, {k:,} groups"
+        if 0 < best == len(data.mdl) - 1 < data.n_components - 1:
+            text += "\nstill falling: cut too early"
         is_left = best < 0.5 * (len(data.mdl) - 1)
         ax.annotate(
             text,
@@ -140,6 +145,7 @@ def draw_considered(ax: "Axes", data: CostPath) -> "Axes":
     ax.set_title("Pairs that the sampler drew from")
     ax.plot(np.arange(len(data.considered)) + 1, 100 * data.considered, color=GREEN, lw=1)
     ax.axhline(50, color=GREY, lw=0.7, ls=":")
+    ax.text(0.01, 52, "above: mostly random", transform=ax.get_yaxis_transform(), color=GREY, fontsize=7, va="bottom")
     ax.set_ylabel("pairs considered (%)")
     ax.set_ylim(0, 100)
     label_merges(ax, len(data.considered))

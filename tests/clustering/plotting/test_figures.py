@@ -113,6 +113,16 @@ def test_the_best_state_is_marked_where_the_least_mdl_is() -> None:
     assert f"{best:,} merges" in ax.texts[0].get_text()
 
 
+def test_a_run_that_was_cut_too_early_says_so() -> None:
+    labels = [f"m:{c}" for c in range(5)]
+    falling = MergeHistory(labels, MergeConfig(), np.array([[0, 1], [0, 1]]), None, np.array([3.0, 2.0]), 4.0)
+    ax = costs.draw_mdl(Figure().subplots(), costs.cost_path(falling))
+    assert "cut too early" in ax.texts[0].get_text()
+    ended = MergeHistory(labels[:3], MergeConfig(), np.array([[0, 1], [0, 1]]), None, np.array([3.0, 2.0]), 4.0)
+    ax = costs.draw_mdl(Figure().subplots(), costs.cost_path(ended))
+    assert "cut too early" not in ax.texts[0].get_text()
+
+
 def test_memberships_of_other_components_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SPDError, match="not of the same components"):
         save_run_figures(tmp_path, random_history(5), memberships_of(random_history(6), 10))
