@@ -39,11 +39,11 @@ CI_FN_TYPE, CI_FN_HIDDEN_DIMS = "shared_mlp", [64]
 
 TARGET = LanguageTraining()
 DECOMPOSITION = DecomposeConfig(
-    steps=6000,
+    steps=3000,
     batch_size=8,
-    learning_rate=2e-3,
+    learning_rate=3e-3,
     final_learning_rate_fraction=0.02,
-    importance_coeff=4e-3,
+    importance_coeff=1.5e-3,
     p_start=1.0,
     p_end=0.6,
     faithfulness_coeff=1e4,
@@ -54,8 +54,8 @@ DECOMPOSITION = DecomposeConfig(
 )
 QUICK_STEPS = 3
 
-_READS_BY_NEURON = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.c_fc")
-_WRITES_BY_NEURON = ("attn.o_proj", "mlp.down_proj")
+_READS_BY_NEURON, _WRITES_BY_NEURON = ("mlp.c_fc",), ("mlp.down_proj",)
+"""The modules decomposed, of every layer: the MLPs. Attention stays whole."""
 _REPORT_SEQUENCES = 400
 _THRESHOLD = 0.01
 
@@ -120,8 +120,8 @@ def _cross_entropy(logits: Tensor, batch: Tensor) -> float:
 
 
 def _start(target: LlamaSimple, config: DecomposeConfig) -> Decomposition:
-    """One component for each neuron of a module, at its weights: exact from the first step, and already sparse in the
-    MLPs, whose neurons were trained to be."""
+    """One component for each neuron of a module, at its weights: exact from the first step, and already sparse,
+    as the neurons were trained to be."""
     counts, by_output = {}, {}
     for layer in range(len(target.h)):
         for name in (*_READS_BY_NEURON, *_WRITES_BY_NEURON):

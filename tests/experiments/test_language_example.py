@@ -33,7 +33,7 @@ def test_a_quick_run_is_a_run_whose_data_can_be_drawn(quick_run: Path) -> None:
     batch = next(iter_batches(info, 2, 0))
     logits, inputs = model(batch, cache_type="input")
     assert logits.shape == (2, 64, 800)
-    assert len(inputs) == 12
+    assert list(inputs) == ["h.0.mlp.c_fc", "h.0.mlp.down_proj", "h.1.mlp.c_fc", "h.1.mlp.down_proj"]
     assert json.loads((quick_run / "report.json").read_text())["kl_from_target"]["all_components"] < 0.1
 
 

@@ -194,8 +194,9 @@ def describe_groups(
     decode = _decoder(info) if is_language else None
     shown = []
     for index, cluster in enumerate(largest):
+        contexts: list[str] = []
         if decode is None:
-            inputs, contexts = describe_features(strengths, index, n_shown), []
+            inputs = describe_features(strengths, index, n_shown)
         else:
             inputs, contexts = describe_tokens(strengths, index, decode, n_shown)
         shown.append(
