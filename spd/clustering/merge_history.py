@@ -97,7 +97,8 @@ class MergeHistory:
         """Append merge `idx`, the next one: the pair of groups merged, and the partition after it. O(n).
 
         Raises:
-            SPDError: idx is not the next iteration, or the partition is not what merging the pair gives.
+            ValueError: idx is not the next iteration, a group of the pair does not exist, or the partition is not
+                what merging the pair gives.
         """
         n_before = self.n_iters_current
         if idx != n_before:
@@ -164,7 +165,7 @@ class MergeHistory:
         return self[-1]
 
     def get_unique_clusters(self, iteration: int) -> list[int]:
-        """The indices of all groups at an iteration: 0 .. k - 1."""
+        """The indices of all groups at an iteration."""
         return list(range(self.merges[iteration].k_groups))
 
     def get_cluster_component_labels(self, iteration: int, cluster_id: int) -> ComponentLabels:
@@ -261,9 +262,6 @@ class MergeHistory:
 
         return cls(**read_history(Path(path)))
 
-    def __repr__(self) -> str:
-        return f"MergeHistory({self.c_components} components, {len(self)} merges, is_complete={self.is_complete})"
-
     def _per_iteration(self, values: np.ndarray | None, name: str) -> np.ndarray | None:
         if values is None:
             return None
@@ -275,9 +273,9 @@ class MergeHistory:
 
 def _checked_labels(labels: ComponentLabels) -> ComponentLabels:
     checked = check_labels(labels)
-    for label in checked:
-        if not label or "\n" in label:
-            raise SPDError(f"a component's label must be one line of text, got {label!r}")
+    wrong = [label for label in checked if not label or "\n" in label]
+    if wrong:
+        raise SPDError(f"a component's label must be one line of text, got {wrong[0]!r}")
     return checked
 
 
