@@ -7,6 +7,7 @@
 4. A member that fails is told at the end; the others are finished and compared.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -17,11 +18,10 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import Member, MemberState, set_member_state
 from spd.clustering.errors import MemberFailedError, SPDError
 from spd.clustering.execution.local import LocalPool, Outcome, Task
-from spd.clustering.execution.stamp import ExecutionStamp
 from spd.clustering.harvest_progress import HarvestProgress
 from spd.clustering.scripts._command import describe_error
-from spd.clustering.scripts._harvest import MembershipSource
-from spd.clustering.scripts._merge_run import PRELOAD, clear_half_written, is_finished, merge_run, saved_memberships
+from spd.clustering.scripts._harvest import MembershipSource, harvest_run
+from spd.clustering.scripts._merge_run import PRELOAD, is_finished, merge_run
 from spd.clustering.scripts._pipeline import Pipeline
 from spd.clustering.scripts._status_line import StatusLine
 from spd.clustering.scripts.calc_distances import resources_line
@@ -133,20 +133,14 @@ class _Members:
         self._pool.submit(Task(name, merge_member, (paths, config, member.idx, self._workers)))
 
     def _harvest(self, name: str, paths: RunPaths, config: ClusteringRunConfig) -> None:
-        clear_half_written(paths)
-        config.to_file(paths.config)
-        ExecutionStamp.create(paths.run_id, snapshot_branch=self._pipeline.snapshot_branch).save(paths.stamp)
-        if saved_memberships(paths):
-            return
-
         rate = HarvestProgress(self._source.expected_samples(config))
 
         def progress(n_done: int) -> None:
             self._take(self._pool.poll())
             self._show(f"{name}: harvested {rate.describe(n_done)}")
 
-        progress(0)
-        self._source.memberships(config, progress).save(paths.checkpoint_memberships)
+        make = functools.partial(self._source.memberships, progress=progress)
+        harvest_run(paths, config, make, snapshot_branch=self._pipeline.snapshot_branch)
 
     def _take(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -255,8 +249,10 @@ def consensus(paths: EnsemblePaths, require_all: bool, report: Report) -> None:
     """Find the stable groups, unless that is done."""
     from spd.clustering.scripts._ensemble import consensus_is_current
     from spd.clustering.scripts.calc_consensus import write_consensus
+    from spd.clustering.tracking.ensemble import track_ensemble
 
     if consensus_is_current(paths):
         logger.info("done already")
         return
     write_consensus(paths, require_all=require_all)
+    track_ensemble(paths, ClusteringRunConfig.from_file(paths.clustering_run_config))

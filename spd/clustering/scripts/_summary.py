@@ -9,6 +9,7 @@ from typing import Any
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.ensemble_registry import Member
 from spd.clustering.errors import SPDError
+from spd.clustering.metrics_log import seconds_left
 from spd.clustering.scripts._ensemble import mean_distance, read_distances, registered_members
 from spd.clustering.scripts._merge_run import cut_too_early
 from spd.clustering.scripts._slurm_jobs import jobs_table
@@ -57,7 +58,15 @@ def _progress(paths: RunPaths, member: Member) -> str:
     last = last_metrics(paths.metrics)
     if not last:
         return "harvesting"
-    return f"merge {last.get('iteration', 0) + 1:,}, {last.get('k_groups', 0):,} groups left"
+    left = seconds_left(last)
+    time_left = "" if left is None else f", about {_duration(left)} to go"
+    return f"merge {last.get('iteration', 0) + 1:,}, {last.get('k_groups', 0):,} groups left{time_left}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def last_metrics(path: Path) -> dict[str, Any]:

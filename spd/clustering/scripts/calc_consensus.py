@@ -130,7 +130,9 @@ def _spd_run(paths: EnsemblePaths) -> str | None:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.clustering_run_config import ClusteringRunConfig
     from spd.clustering.consensus import Cut, summary_text
+    from spd.clustering.tracking.ensemble import track_ensemble
 
     paths = EnsemblePaths(arguments.pipeline_run_id)
     content = write_consensus(
@@ -139,6 +141,7 @@ def _body(arguments: argparse.Namespace) -> None:
         threshold=arguments.threshold,
         require_all=arguments.require_all,
     )
+    track_ensemble(paths, ClusteringRunConfig.from_file(paths.clustering_run_config))
     print(summary_text(content))
     print(f"\n{paths.stable_groups}\n{paths.directory / 'consensus_mapping.json'}\n{paths.plots}/")
 

@@ -33,6 +33,7 @@ class WandbSender:
         self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
         """For files that are to be sent; gone after `finish`."""
         self._path = self.directory / "journal.jsonl"
+        self._wandb_directory = Path(os.environ.get("WANDB_DIR") or start["dir"]) / "wandb"
         try:
             Path(start["dir"]).mkdir(parents=True, exist_ok=True)
             self._journal = self._path.open("w", encoding="utf-8")
@@ -76,8 +77,8 @@ class WandbSender:
         except subprocess.TimeoutExpired:
             _end_with_descendants(self._process)
             _warn(
-                f"it did not take everything within {patience_s:.0f} s, the rest is not sent; metrics.jsonl has all "
-                "scalars, and `wandb sync` sends what lies in the run's wandb folder"
+                f"it did not take everything within {patience_s:.0f} s; metrics.jsonl has all scalars, and "
+                f"`wandb sync {self._wandb_directory}/*run-*` can send the rest later"
             )
         except KeyboardInterrupt:
             _end_with_descendants(self._process)
