@@ -91,6 +91,11 @@ class RunPaths(_Directory):
         return self.directory / "execution_stamp.json"
 
     @property
+    def lock(self) -> Path:
+        """Held while a process works on this run."""
+        return self.directory.parent.parent / "locks" / f"{self.run_id}.lock"
+
+    @property
     def checkpoint(self) -> Path:
         """What a run that is cut off needs to go on; there only while it runs."""
         return self.directory / "checkpoint"

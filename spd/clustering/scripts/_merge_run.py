@@ -6,10 +6,11 @@ A run is finished when its history is there and its checkpoint is gone; until th
 last one was cut off.
 """
 
+import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
@@ -27,12 +28,31 @@ logger = logging.getLogger("spd")
 PRELOAD = ("spd.clustering.merge", "spd.clustering.merge_engine.engine", "spd.clustering.plotting.figures")
 """What every member imports: no torch among it."""
 
+SECONDS_FOR_THE_LOCK = 60.0
+"""A process whose pipeline was killed stops well within this time."""
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 
 def is_finished(paths: RunPaths) -> bool:
     """Whether nothing is left to do for this run."""
     return paths.history.is_file() and not paths.checkpoint.exists()
+
+
+@contextlib.contextmanager
+def working_on(paths: RunPaths) -> Iterator[None]:
+    """Keep other processes off this run; one that was killed has let go of it.
+
+    Raises:
+        SPDError: another process works on it and goes on doing so, or the lock cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        paths.lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(paths.lock, timeout=SECONDS_FOR_THE_LOCK):
+            yield
+    except Timeout as error:
+        raise SPDError(f"{paths.directory}: another process works on this run, and holds {paths.lock}") from error
 
 
 def saved_memberships(paths: RunPaths) -> bool:
@@ -75,6 +95,21 @@ def merge_run(
         SPDError: memberships cannot be read, or a file cannot be written.
         KeyboardInterrupt: the merge was stopped; its checkpoint is saved.
     """
+    from spd.clustering.merge_history import MergeHistory
+
+    with working_on(paths):
+        if is_finished(paths):
+            return MergeHistory.read(paths.history).summary()
+        return _finish_run(paths, config, idx, n_parallel_members, report).summary()
+
+
+def _finish_run(
+    paths: RunPaths,
+    config: ClusteringRunConfig,
+    idx: int | None,
+    n_parallel_members: int,
+    report: Callable[[str], None] | None,
+) -> "MergeHistory":
     from spd.clustering.memberships import Memberships
     from spd.clustering.merge_history import MergeHistory
 
@@ -90,7 +125,7 @@ def merge_run(
         _plot(paths, history, memberships)
         tracker.finished(history)
     shutil.rmtree(paths.checkpoint, ignore_errors=True)
-    return history.summary()
+    return history
 
 
 def _task_name(config: ClusteringRunConfig) -> str | None:
@@ -128,16 +163,24 @@ def _merge(
             last_report = now
             report(f"merge {step.iteration + 1:,} of {total:,}, {step.k_groups:,} groups")
 
-    history = merge_iteration(
-        config.merge_config,
-        memberships,
-        memberships.labels,
-        log_callback=observe,
-        rng=np.random.default_rng(config.seed),
-        merge_options=config.merge_options,
-        checkpoint_path=paths.checkpoint_merge,
-        n_parallel_members=n_parallel_members,
-    )
+    def merge() -> "MergeHistory":
+        return merge_iteration(
+            config.merge_config,
+            memberships,
+            memberships.labels,
+            log_callback=observe,
+            rng=np.random.default_rng(config.seed),
+            merge_options=config.merge_options,
+            checkpoint_path=paths.checkpoint_merge,
+            n_parallel_members=n_parallel_members,
+        )
+
+    try:
+        history = merge()
+    except DamagedFileError as error:
+        logger.warning("the merge starts anew: %s", error)
+        paths.checkpoint_merge.unlink(missing_ok=True)
+        history = merge()
     if not history.is_complete:
         raise KeyboardInterrupt
     return history

@@ -45,21 +45,16 @@ def run_clustering(
     Raises:
         SPDError: something the user gave cannot be used.
     """
-    from spd.clustering.execution.stamp import ExecutionStamp
-    from spd.clustering.scripts._harvest import MembershipSource
-    from spd.clustering.scripts._merge_run import clear_half_written, is_finished, merge_run, saved_memberships
+    from spd.clustering.scripts._harvest import MembershipSource, harvest_run
+    from spd.clustering.scripts._merge_run import is_finished, merge_run
 
     paths = RunPaths(run_id)
     if is_finished(paths):
         logger.info("%s is finished already", paths.directory)
         return paths
     source = source or MembershipSource(config)
-    clear_half_written(paths)
-    config.to_file(paths.config)
-    ExecutionStamp.create(run_id).save(paths.stamp)
     log_to_file(paths.log)
-    if not saved_memberships(paths):
-        source.memberships(config).save(paths.checkpoint_memberships)
+    harvest_run(paths, config, source.memberships)
     merge_run(paths, config, idx=idx)
     return paths
 

@@ -76,7 +76,7 @@ def _start(arguments: argparse.Namespace) -> None:
     run_config = effective_run_config(config, given_flags(arguments, "dataset_streaming"))
     source = _source(run_config)
     if arguments.dry_run:
-        _dry_run(config, run_config, arguments)
+        _dry_run(config, run_config, source, arguments)
         return
     check_output_directory()
     if not arguments.local:
@@ -148,15 +148,20 @@ def _show_status(ensemble_id: str) -> None:
     print(summary_text(paths))
 
 
-def _dry_run(config: Any, run_config: Any, arguments: argparse.Namespace) -> None:
+def _dry_run(config: Any, run_config: Any, source: Any, arguments: argparse.Namespace) -> None:
+    from spd.clustering.scripts._estimate import describe_estimate
+
+    workers = 1
     if not arguments.local:
         from spd.clustering.scripts._pipeline_slurm import describe_submission
 
-        print(describe_submission(config, run_config))
-        return
-    from spd.clustering.scripts._estimate import describe_local_run
+        print(f"{describe_submission(config, run_config)}\n")
+        workers = min(config.slurm_max_concurrent or config.n_runs, config.n_runs)
+    elif arguments.local_clustering_parallel:
+        from spd.clustering.scripts._pipeline_local import available_cores
 
-    print(describe_local_run(config, run_config))
+        workers = min(config.n_workers or available_cores(), config.n_runs)
+    print(f"{describe_estimate(config, run_config, source, workers)}\ndry run: nothing was run, submitted or written")
 
 
 def main(argv: list[str] | None = None) -> int:
