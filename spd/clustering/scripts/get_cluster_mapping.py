@@ -42,8 +42,9 @@ def get_cluster_mapping(
 
     Returns:
         {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: before any merge, which
-        is best when none pays), {ensemble_id, notes, spd_run, n_iterations, run_idx, clusters} for an ensemble, with
-        the number of merges made as n_iterations (null for the consensus of members each cut at its own best one).
+        is best when none pays), {ensemble_id, notes, spd_run, n_iterations, run_idx, clusters} for an ensemble, where
+        n_iterations is the iteration, too, under the key that readers of ensemble mappings know (null for the
+        consensus of members each cut at its own best one).
 
     Raises:
         SPDError: there is no such directory, iteration or member, a file is damaged, the best iteration is not known,
@@ -90,7 +91,7 @@ def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int |
         "ensemble_id": ensemble_id,
         "notes": notes,
         "spd_run": _spd_run(paths.clustering_run_config, *(run.config for run in _member_runs(paths, meta).values())),
-        "n_iterations": found[0],
+        "n_iterations": found[0] - 1 if found[0] else None,
         "run_idx": run_idx,
         "clusters": found[1],
     }

@@ -78,12 +78,12 @@ def test_a_member_of_an_ensemble(ensemble_dir: Path) -> None:
         "ensemble_id": "e-0000000a",
         "notes": "",
         "spd_run": "goodfire/spd/abc123",
-        "n_iterations": 2,
+        "n_iterations": 1,
         "run_idx": 1,
         "clusters": {"a:0": 0, "a:1": 0, "a:2": None, "b:0": 0},
     }
     best = get_cluster_mapping(ensemble_dir, "best", run_idx=0)
-    assert best["n_iterations"] == 2
+    assert best["n_iterations"] == 1
     assert best["clusters"] == {"a:0": 0, "a:1": 1, "a:2": 1, "b:0": 0}
 
 
@@ -105,7 +105,7 @@ def test_the_consensus(ensemble_dir: Path) -> None:
     assert get_cluster_mapping(ensemble_dir, "best", notes=written["notes"]) == written
 
     last = get_cluster_mapping(ensemble_dir, -1)
-    assert (last["run_idx"], last["n_iterations"]) == (None, 2)
+    assert (last["run_idx"], last["n_iterations"]) == (None, 1)
     assert set(last["clusters"]) == {"a:0", "a:1", "a:2", "b:0"}
     assert last["clusters"]["a:0"] == last["clusters"]["b:0"] is not None
 
@@ -125,7 +125,7 @@ def test_rows_that_the_reference_filled_up_are_no_iterations(golden: Path, tmp_p
     source = golden / "expected" / "lm_kjv" / "ensemble"
     for name in ("ensemble_meta.json", "ensemble_merge_array.npz"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    assert get_cluster_mapping(tmp_path, -1, run_idx=1)["n_iterations"] == 453
+    assert get_cluster_mapping(tmp_path, -1, run_idx=1)["n_iterations"] == 452
     with pytest.raises(SPDError, match="there is no iteration 453"):
         get_cluster_mapping(tmp_path, 453, run_idx=1)
 
