@@ -22,6 +22,14 @@ _CHECKED = [
 ]
 install_import_hook(_CHECKED, "beartype.beartype")
 
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that need a SLURM are no small part of the whole: that they did not run is said in a line of its own."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
+    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason):
+        terminalreporter.write_sep("!", reason.removeprefix("Skipped: "), red=True)
+
+
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "shared" / "golden"
 
 

@@ -87,14 +87,14 @@ def wait_for(path: Path, timeout: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-def kill_process_with(argument_line: str) -> None:
-    """SIGKILL the Python process whose command line ends with these words."""
+def kill_process_with(*needed: str) -> None:
+    """SIGKILL the Python process whose command line has all these words."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode(errors="replace").split("\0")[:-1]
         except OSError:
             continue
-        if words and "python" in Path(words[0]).name and " ".join(words).endswith(argument_line):
+        if words and "python" in Path(words[0]).name and all(word in words for word in needed):
             os.kill(int(entry.parent.name), signal.SIGKILL)
             return
-    raise AssertionError(f"no process runs with {argument_line!r}")
+    raise AssertionError(f"no process runs with {needed}")

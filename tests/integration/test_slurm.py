@@ -178,7 +178,7 @@ def test_a_member_that_is_killed_is_told_and_can_be_resumed(user: User, slurm: S
     paths = user.submit()
     victim = get_members(paths.ensemble_id)[1]
     wait_for(paths.run(victim.run_id).metrics)
-    kill_process_with("--idx-in-ensemble 1")
+    kill_process_with(paths.ensemble_id, "--idx-in-ensemble", "1")
     slurm.wait_until_idle()
     (job,) = jobs_of(paths, "members")
     assert "ended by signal 9" in Path(job["log"].replace("%a", "1")).read_text()
