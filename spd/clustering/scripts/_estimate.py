@@ -19,7 +19,7 @@ from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig
 
 _TRIAL_ITEMS = 16
 _TRIAL_SECONDS = 1.0
-"""The trial grows until it takes this long, so that what is set up only once does not count."""
+"""The trial grows until it takes this long; the first does not count, since much is set up only once."""
 _SECONDS_PER_COUNT = 1.5e-8
 _SECONDS_PER_PAIR = 3.5e-8
 _MERGE_PROCESS_BYTES = 400 * 2**20
@@ -54,14 +54,16 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         SPDError: the model or the data cannot be used.
     """
     keeps_all = config.merge_config.replaced(filter_dead_threshold=0.0)
-    items, seconds = 0, 0.0
-    while items < config.batch_size and seconds < _TRIAL_SECONDS:
-        items = min(max(4 * items, _TRIAL_ITEMS), config.batch_size)
+    items, seconds, is_first = min(_TRIAL_ITEMS, config.batch_size), 0.0, True
+    while True:
         trial = config.replaced(batch_size=items, n_tokens=None, merge_config=keeps_all)
         source.load(trial)
         started = time.monotonic()
         found = source.memberships(trial)
         seconds = time.monotonic() - started
+        if not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size):
+            break
+        items, is_first = min(4 * items, config.batch_size), False
     factor = config.batch_size / items
     n_samples = round(found.n_samples * factor)
     n_samples = min(n_samples, config.n_tokens or n_samples)
