@@ -252,6 +252,9 @@ def test_resume_leaves_alone_what_still_runs(user: User, slurm: SlurmService) ->
     assert resumed.returncode == 0
     assert "with SLURM already" in resumed.stderr
     assert paths.slurm_jobs.read_text() == before
+    refused = user.run("--resume", paths.ensemble_id, "--local")
+    assert refused.returncode == 1
+    assert "is with SLURM still" in refused.stderr
     slurm.tool("scancel", *slurm.unfinished())
 
 

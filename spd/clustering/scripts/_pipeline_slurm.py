@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spd.checked_files import read_json
-from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import Member, set_member_jobs, set_member_state
 from spd.clustering.errors import SPDError
 from spd.clustering.execution import slurm
@@ -235,7 +234,7 @@ def _submitted_text(paths: EnsemblePaths, jobs: list[EnsembleJob]) -> str:
     )
 
 
-def describe_submission(config: ClusteringPipelineConfig, run_config: ClusteringRunConfig) -> str:
+def describe_submission(config: ClusteringPipelineConfig) -> str:
     """All scripts that a submission would hand to sbatch, one after the other; the ensemble id is an example."""
     renderer = Renderer(EnsemblePaths(new_ensemble_id()), config, REPO_ROOT)
     max_array_size = slurm.max_array_size()

@@ -86,6 +86,25 @@ def active_jobs(paths: EnsemblePaths) -> dict[str, str]:
     return active_tasks([job.job_id for job in jobs]) if jobs else {}
 
 
+def check_no_active_jobs(paths: EnsemblePaths) -> None:
+    """Two processes must not work on one member.
+
+    Raises:
+        SPDError: SLURM still has jobs of the ensemble.
+    """
+    try:
+        active = active_jobs(paths)
+    except SPDError as error:
+        logger.warning("whether jobs of %s still run is not known: %s", paths.ensemble_id, error)
+        return
+    if active:
+        jobs = sorted({task.split("_")[0] for task in active})
+        raise SPDError(
+            f"{paths.ensemble_id} is with SLURM still, as {', '.join(jobs)}: wait for its jobs, or `scancel "
+            f"{' '.join(jobs)}`, before --local"
+        )
+
+
 def mark_lost_members(paths: EnsemblePaths) -> None:
     """Set members to failed whose task has ended without saying how: killed, out of memory, cancelled, timed out.
 

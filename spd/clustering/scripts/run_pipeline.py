@@ -107,6 +107,9 @@ def _resume(arguments: argparse.Namespace) -> None:
         check_slurm()
         submit_pipeline(pipeline, arguments)
         return
+    from spd.clustering.scripts._slurm_jobs import check_no_active_jobs
+
+    check_no_active_jobs(pipeline.paths)
     _run_here(pipeline, _source(pipeline.run_config), arguments)
 
 
@@ -155,7 +158,7 @@ def _dry_run(config: Any, run_config: Any, source: Any, arguments: argparse.Name
     if not arguments.local:
         from spd.clustering.scripts._pipeline_slurm import describe_submission
 
-        print(f"{describe_submission(config, run_config)}\n")
+        print(f"{describe_submission(config)}\n")
         workers = min(config.slurm_max_concurrent or config.n_runs, config.n_runs)
     elif arguments.local_clustering_parallel:
         from spd.clustering.scripts._pipeline_local import available_cores
