@@ -5,6 +5,7 @@ Of a dataset on the hub only the files of the split that is used are fetched, an
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,7 @@ def _load(name: str, local: Path | None, split: str, streaming: bool) -> "Datase
     import datasets
 
     if local is None:
-        files = datasets.load_dataset_builder(name).config.data_files
-        of_split = {split: list(files[split])} if files and split in files else None
-        if not streaming:
-            logger.info("dataset %s: fetching the files of split %s from the hub, unless they are cached", name, split)
-        # The dataset's own description counts all splits, so it cannot be held against one.
-        return datasets.load_dataset(
-            name, data_files=of_split, split=split, streaming=streaming, verification_mode="no_checks"
-        )
+        return _load_from_hub(name, split, streaming)
     if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
         saved: Any = datasets.load_from_disk(str(local))
         saved = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
@@ -75,6 +69,40 @@ def _load(name: str, local: Path | None, split: str, streaming: bool) -> "Datase
             raise ValueError(f"a dataset file ends with {', '.join(_FILE_KINDS)}, not {local.suffix!r}")
         return datasets.load_dataset(kind, data_files={split: str(local)}, split=split, streaming=streaming)
     return datasets.load_dataset(str(local), split=split, streaming=streaming)
+
+
+def _load_from_hub(name: str, split: str, streaming: bool) -> "Dataset | IterableDataset":
+    """Only the files of the split; where the hub cannot be reached, the split as it was fetched before."""
+    import datasets
+
+    try:
+        files = datasets.load_dataset_builder(name).config.data_files
+        of_split = {split: list(files[split])} if files and split in files else None
+        if not streaming:
+            logger.info("dataset %s: fetching the files of split %s from the hub, unless they are cached", name, split)
+        # The dataset's own description counts all splits, so it cannot be held against one.
+        return datasets.load_dataset(
+            name, data_files=of_split, split=split, streaming=streaming, verification_mode="no_checks"
+        )
+    except Exception:  # the hub's client raises errors of many kinds
+        cached = [] if streaming else _cached_files(name, split)
+        if not cached:
+            raise
+        logger.warning("dataset %s: the hub cannot be reached, the copy in %s is used", name, cached[0].parent)
+        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in cached])
+
+
+def _cached_files(name: str, split: str) -> list[Path]:
+    """The files in which the datasets library keeps a split that it has fetched, the newest copy; none: empty."""
+    import datasets
+
+    pattern = re.compile(rf".+-{re.escape(split)}(-\d+-of-\d+)?\.arrow")
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    copies: dict[Path, list[Path]] = {}
+    for path in sorted(folder.glob("*/*/*/*.arrow")):
+        if pattern.fullmatch(path.name):
+            copies.setdefault(path.parent, []).append(path)
+    return max(copies.values(), key=lambda paths: paths[0].stat().st_mtime, default=[])
 
 
 def load_tokenizer(info: SPDRunInfo) -> "PreTrainedTokenizerBase":
