@@ -54,6 +54,11 @@ class MergeConfig(FrozenConfig):
     def _plain_names(cls, value: Any) -> Any:
         return sorted(value) if isinstance(value, set | frozenset) else value
 
+    @field_validator("activation_threshold", "alpha", "filter_dead_threshold")
+    @classmethod
+    def _without_negative_zero(cls, value: float | None) -> float | None:
+        return None if value is None else value + 0.0  # -0.0 equals 0.0, but is other text in what hashes are made of
+
     @model_validator(mode="before")
     @classmethod
     def _sampler_parameters(cls, values: Any) -> Any:
@@ -72,7 +77,7 @@ class MergeConfig(FrozenConfig):
                 )
             if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
                 raise ValueError(f"merge_pair_sampling_kwargs.{name}: must be a number {rule} (got {value!r})")
-        return {**values, "merge_pair_sampling_kwargs": {k: float(v) for k, v in kwargs.items()}}
+        return {**values, "merge_pair_sampling_kwargs": {k: float(v) + 0.0 for k, v in kwargs.items()}}
 
     def merge_pair_sample(self, costs: "np.ndarray | Tensor", rng: "np.random.Generator | None" = None) -> MergePair:
         """Draw a pair of groups from a full (k, k) cost matrix with this config's sampler."""
