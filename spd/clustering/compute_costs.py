@@ -46,7 +46,9 @@ def compute_merge_costs(
     r = merges.components_per_group.astype(np.float64)
     s_sum = s[:, None] + s[None, :]
     s_union = s_sum - matrix
-    rank_change = s_union * (r[:, None] + r[None, :]) - (s * r)[:, None] - (s * r)[None, :]
+    ranks = s * r
+    # Sums of the two groups first: subtracting one after the other rounds (i, j) and (j, i) differently.
+    rank_change = s_union * (r[:, None] + r[None, :]) - (ranks[:, None] + ranks[None, :])
     return (
         (s.sum() - s_sum) * np.log2((k - 1) / k)
         + s_union * np.log2(k - 1)
