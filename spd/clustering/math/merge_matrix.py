@@ -147,7 +147,7 @@ class GroupMerge:
     __hash__ = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class BatchedGroupMerge:
     """A partition at each of many iterations.
 
@@ -158,6 +158,16 @@ class BatchedGroupMerge:
 
     group_idxs: Int[np.ndarray, "batch n_components"]
     k_groups: Int[np.ndarray, "batch"]
+
+    def __init__(self, group_idxs: ArrayLike, k_groups: ArrayLike) -> None:
+        idxs, counts = as_numpy(group_idxs), as_numpy(k_groups)
+        if idxs.ndim != 2 or counts.shape != idxs.shape[:1] or idxs.dtype.kind not in "iu":
+            raise ValueError(
+                "expected integer group_idxs (batch, n_components) and k_groups (batch,), "
+                f"got shapes {idxs.shape} of {idxs.dtype} and {counts.shape}"
+            )
+        object.__setattr__(self, "group_idxs", idxs)
+        object.__setattr__(self, "k_groups", counts)
 
     @classmethod
     def init_empty(cls, batch_size: int, n_components: int) -> "BatchedGroupMerge":
