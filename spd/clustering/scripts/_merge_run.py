@@ -210,12 +210,12 @@ def cut_too_early(history: "MergeHistory") -> bool:
 
 
 def _plot(paths: RunPaths, history: "MergeHistory", memberships: "Memberships") -> None:
-    """Pictures are worth a warning, never the run."""
+    """A picture that cannot be drawn is worth a warning, not the run; one that cannot be written is, for the next call."""
     from spd.clustering.plotting.figures import save_run_figures
 
     try:
         save_run_figures(paths.plots, history, memberships)
-    except DamagedFileError:
+    except SPDError:
         raise
     except Exception as error:
         logger.warning("plots were not all made: %s: %s", type(error).__name__, error)
