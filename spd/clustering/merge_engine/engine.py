@@ -80,6 +80,7 @@ class MergeEngine:
         at[kernel.NEED_ACTIVE] = self.options.need_active
         at[kernel.IS_SOFT] = memberships.is_soft
         at[kernel.IS_BITS] = self.plan.use_bits
+        at[kernel.MARKED] = -1
         at[kernel.HAS_UPPER] = self._kernel_name == "range"
         return at
 

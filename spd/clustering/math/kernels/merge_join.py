@@ -8,7 +8,13 @@ from numba import njit
 from spd.clustering.math.kernels.merge_bits import absorb_bits, walk_bits
 from spd.clustering.math.kernels.merge_bounds import pair_cost
 from spd.clustering.math.kernels.merge_rank import position_of
-from spd.clustering.math.kernels.merge_samples import absorb_samples, close_segment, walk_row
+from spd.clustering.math.kernels.merge_samples import (
+    absorb_samples,
+    absorb_soft_samples,
+    close_segment,
+    mark_samples,
+    walk_row,
+)
 from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
     ADD,
@@ -20,6 +26,7 @@ from spd.clustering.math.kernels.merge_state import (
     FREE,
     HEAD,
     IS_BITS,
+    IS_SOFT,
     K_ALIVE,
     KEPT,
     LEAST,
@@ -37,6 +44,8 @@ from spd.clustering.math.kernels.merge_state import (
     TOTAL,
 )
 
+MARKING_PAYS = 16  # marking a sample costs about so much less than reading its row
+
 
 @njit(cache=True, error_model="numpy")
 def join_samples(state, i, j):
@@ -44,11 +53,19 @@ def join_samples(state, i, j):
     if state.at[IS_BITS]:
         return np.float64(absorb_bits(state.bits, i, j))
     ints, segments = state.ints, state.segments
+    add = state.spare[ADD]
+    is_soft = state.at[IS_SOFT] == 1
+    if not is_soft and ints[SIZE, i] < MARKING_PAYS * ints[SIZE, j]:
+        mark_samples(state, i)
     common = 0.0
     segment = ints[HEAD, j]
     while segment >= 0:
         start = segments[SEG_START, segment]
-        common += absorb_samples(state, start, start + segments[SEG_LEN, segment], i, j, state.spare[ADD])
+        end = start + segments[SEG_LEN, segment]
+        if is_soft:
+            common += absorb_soft_samples(state, start, end, i, j, add)
+        else:
+            common += absorb_samples(state, start, end, i, j, add)
         ints[SIZE, i] += close_segment(state, segment)
         segment = segments[SEG_NEXT, segment]
     segments[SEG_NEXT, ints[TAIL, i]] = ints[HEAD, j]

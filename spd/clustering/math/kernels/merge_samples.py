@@ -1,8 +1,10 @@
 """Sparse memberships: columns from rows, counts of coactivation, and the merge of two groups' samples."""
 
+import numpy as np
 from numba import njit
 
-from spd.clustering.math.kernels.merge_state import HEAD, IS_SOFT, SEG_LEN, SEG_NEXT, SEG_START
+from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch_row, prefetch_row_end
+from spd.clustering.math.kernels.merge_state import HEAD, IS_SOFT, MARKED, SEG_LEN, SEG_NEXT, SEG_START
 
 
 @njit(cache=True, error_model="numpy")
@@ -26,7 +28,9 @@ def count_upper_rows(state, first, last):
     for p in range(first, last):
         row = state.rows[p]
         start = state.segments[SEG_START, p]
-        for x in range(start, start + state.segments[SEG_LEN, p]):
+        stop = start + state.segments[SEG_LEN, p]
+        for x in range(start, stop):
+            prefetch_row_end(state, x + AHEAD, stop)
             sample = seg_samples[x]
             y = state.row_start[sample] + state.row_len[sample] - 1
             if is_soft:
@@ -62,7 +66,9 @@ def walk_row(state, p, out):
     segment = state.ints[HEAD, p]
     while segment >= 0:
         start = state.segments[SEG_START, segment]
-        for x in range(start, start + state.segments[SEG_LEN, segment]):
+        stop = start + state.segments[SEG_LEN, segment]
+        for x in range(start, stop):
+            prefetch_row(state, x + AHEAD, stop)
             sample = state.seg_samples[x]
             begin = state.row_start[sample]
             end = begin + state.row_len[sample]
@@ -103,53 +109,95 @@ def count_pair(state, i, j):
     return total
 
 
+@njit(cache=True, error_model="numpy")
+def mark_samples(state, i):
+    """Make marks[sample] == i say that i is active on the sample, for every sample; O(1) when it does already."""
+    if state.at[MARKED] == i:
+        return
+    state.at[MARKED] = i
+    segment = state.ints[HEAD, i]
+    while segment >= 0:
+        start = state.segments[SEG_START, segment]
+        for x in range(start, start + state.segments[SEG_LEN, segment]):
+            state.marks[state.seg_samples[x]] = i
+        segment = state.segments[SEG_NEXT, segment]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def absorb_samples(state, first, last, i, j, add):
     """Make the samples seg_samples[first:last] of j samples of i; those that i had already become -1 in the list.
 
     add[l] grows by the change of c_il that these samples bring. The rows of different samples are independent, so
-    that parts of a segment can be absorbed at the same time, each with its own `add`.
+    that parts of a segment can be absorbed at the same time, each with its own `add`. Rows of samples that i had
+    already keep the entry j, which nobody asks for any more, until containers are renumbered: so they need not even
+    be read when the samples of i are marked.
 
     Returns:
         The part of c_ij that lies in these samples.
     """
+    row_ids, marks, seg_samples = state.row_ids, state.marks, state.seg_samples
+    is_marked = state.at[MARKED] == i
+    common = 0
+    for x in range(first, last):
+        if x + AHEAD < last and not (is_marked and marks[seg_samples[x + AHEAD]] == i):
+            prefetch_row(state, x + AHEAD, last)
+        sample = seg_samples[x]
+        begin = state.row_start[sample]
+        end = begin + state.row_len[sample]
+        is_common = is_marked and marks[sample] == i
+        if not is_marked:
+            for y in range(begin, end):
+                if row_ids[y] == i:
+                    is_common = True
+                    break
+        if is_common:
+            common += 1
+            seg_samples[x] = -1
+            continue
+        place = begin
+        for y in range(begin, end):
+            g = row_ids[y]
+            add[g] += 1
+            if g == j:
+                place = y
+        row_ids[place] = i
+        if is_marked:
+            marks[sample] = i
+    return np.float64(common)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def absorb_soft_samples(state, first, last, i, j, add):
+    """The same for soft memberships: x_i becomes x_i + x_j - x_i x_j."""
     row_ids, row_vals, row_len, seg_samples = state.row_ids, state.row_vals, state.row_len, state.seg_samples
-    is_soft = state.at[IS_SOFT] == 1
     common = 0.0
     for x in range(first, last):
+        prefetch_row(state, x + AHEAD, last)
         sample = seg_samples[x]
         begin = state.row_start[sample]
         end = begin + row_len[sample]
         at_i = -1
         at_j = -1
         for y in range(begin, end):
-            g = row_ids[y]
-            if g == i:
+            if row_ids[y] == i:
                 at_i = y
-            if g == j:
+            if row_ids[y] == j:
                 at_j = y
-        if is_soft:
-            value = row_vals[at_j]
-            if at_i >= 0:
-                both = value * row_vals[at_i]
-                common += both
-                value -= both
-                row_vals[at_i] += value
-            for y in range(begin, end):
-                add[row_ids[y]] += value * row_vals[y]
-        elif at_i >= 0:
-            common += 1.0
-        else:
-            for y in range(begin, end):
-                add[row_ids[y]] += 1
-        if at_i < 0:
-            row_ids[at_j] = i
-            continue
-        row_ids[at_j] = row_ids[end - 1]
-        if is_soft:
+        value = row_vals[at_j]
+        if at_i >= 0:
+            both = value * row_vals[at_i]
+            common += both
+            value -= both
+            row_vals[at_i] += value
+        for y in range(begin, end):
+            add[row_ids[y]] += value * row_vals[y]
+        if at_i >= 0:
+            row_ids[at_j] = row_ids[end - 1]
             row_vals[at_j] = row_vals[end - 1]
-        row_len[sample] -= 1
-        seg_samples[x] = -1
+            row_len[sample] -= 1
+            seg_samples[x] = -1
+        else:
+            row_ids[at_j] = i
     return common
 
 
@@ -169,15 +217,19 @@ def close_segment(state, segment):
 
 @njit(cache=True, error_model="numpy")
 def renumber_rows(state, new_of):
-    """Give every container its new number, and close the gaps that merges left between the rows."""
+    """Give every container its new number, drop entries of dead ones (-1), and close the gaps between the rows."""
     row_start, row_len, row_ids, row_vals = state.row_start, state.row_len, state.row_ids, state.row_vals
     is_soft = state.at[IS_SOFT] == 1
+    state.at[MARKED] = -1
     write = 0
     for sample in range(len(row_start)):
         begin = row_start[sample]
         row_start[sample] = write
         for y in range(begin, begin + row_len[sample]):
-            row_ids[write] = new_of[row_ids[y]]
-            if is_soft:
-                row_vals[write] = row_vals[y]
-            write += 1
+            new = new_of[row_ids[y]]
+            if new >= 0:
+                row_ids[write] = new
+                if is_soft:
+                    row_vals[write] = row_vals[y]
+                write += 1
+        row_len[sample] = write - row_start[sample]

@@ -52,7 +52,8 @@ NEED_ACTIVE = 4  # 1: only pairs that are active together may be merged
 IS_SOFT = 5  # 1: memberships have values
 IS_BITS = 6  # 1: memberships are bitsets
 HAS_UPPER = 7  # 1: floats[UPPER] is kept
-AT_SIZE = 8
+MARKED = 8  # the container whose samples are marked, -1: none
+AT_SIZE = 9
 
 # Entries of the float64 array `sums`.
 TOTAL = 0  # sum of s over live groups
@@ -80,20 +81,21 @@ SEGMENT_ROWS = 3
 class State(NamedTuple):
     """Everything that a merge needs to go on. All of it is changed in place.
 
-    Memberships hold each (sample, group) once. Sample t's groups are
-    row_ids[row_start[t] : row_start[t] + row_len[t]]. The samples of a group are a chain of segments, one for each
-    component of it that still has any: segment g holds seg_samples[start : start + length], with start, length and
-    the next segment (-1: none) in segments[:, g]. With bitsets these are empty, and bit t of bits[g] says that
-    container g is active on sample t.
+    Memberships hold each (sample, live group) once. Sample t's groups are
+    row_ids[row_start[t] : row_start[t] + row_len[t]]; dead containers may be among them. The samples of a group are a
+    chain of segments, one for each component of it that still has any: segment g holds
+    seg_samples[start : start + length], with start, length and the next segment (-1: none) in segments[:, g].
+    With bitsets all these are empty, and bit t of bits[g] says that container g is active on sample t.
 
     Coactivations: rows[ints[KEPT, p], q] is c_pq for every live q, for the containers p that have a row.
     """
 
     row_start: np.ndarray  # (N,) int64
     row_len: np.ndarray  # (N,) int32
-    row_ids: np.ndarray  # (nnz,) int32, containers
+    row_ids: np.ndarray  # (nnz,) uint32, containers
     row_vals: np.ndarray  # (nnz,) float64, empty unless soft
     seg_samples: np.ndarray  # (nnz,) int32 or int64
+    marks: np.ndarray  # (N,) int32: at[MARKED] on each sample where that group is active
     segments: np.ndarray  # (SEGMENT_ROWS, n) int64
     bits: np.ndarray  # (n, words) uint64, or (0, 0)
     ints: np.ndarray  # (INT_ROWS, n) int64
