@@ -9,7 +9,7 @@ from spd.clustering.errors import SPDError
 from spd.clustering.math.coassociation import Coassociation
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 
-N_GRID = 40
+N_GRID = 30
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,7 +110,7 @@ def save_coassociation_figure(path: Path, views: list[CoassociationView]) -> Pat
     Raises:
         SPDError: the file cannot be written.
     """
-    with new_figure(path, 6.4 * len(views) + 0.6, 6.2) as figure:
+    with new_figure(path, 6 * len(views) + 1.2, 6.8) as figure:
         axes = figure.subplots(1, len(views), squeeze=False)[0]
         images = [draw_coassociation(ax, view) for ax, view in zip(axes, views, strict=True)]
         if images[0] is not None:

@@ -106,6 +106,7 @@ def _insert(groups, means, group, mean):
 def ambiguous_pairs(table, low, high):
     """Pairs of components with low < co-association < high, and pairs that are together at least once."""
     n_atoms = table.size.size
+    by_member = np.ascontiguousarray(table.group.T).astype(np.int32)
     counts = np.zeros(n_atoms, np.int64)
     touched = np.empty(n_atoms, np.int64)
     ambiguous = ever = 0
@@ -113,16 +114,65 @@ def ambiguous_pairs(table, low, high):
         size = table.size[atom]
         if table.n_alive[atom] > 0:
             ever += size * (size - 1) // 2
+        if _is_long(table, atom):
+            doubtful, together = _pairs_of_long_row(table, by_member, atom, low, high)
+            ambiguous += doubtful
+            ever += together
+            continue
         for k in range(count_row(table, atom, atom + 1, counts, touched)):
             other = touched[k]
             count = counts[other]
             counts[other] = 0
             ever += size * table.size[other]
-            # The shares that are meant are fractions of small whole numbers: compare them so that 0.9 is 9 of 10.
-            both = alive_together(table, atom, other)
-            if (low + 1e-9) * both < count < (high - 1e-9) * both:
+            if _is_between(count, alive_together(table, atom, other), low, high):
                 ambiguous += size * table.size[other]
     return ambiguous, ever
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_between(count, both, low, high):
+    """Shares are fractions of small whole numbers: compared so that 9 of 10 is not below 0.9."""
+    return (low + 1e-9) * both < count < (high - 1e-9) * both
+
+
+@njit(cache=True, nogil=True)
+def _is_long(table, atom):
+    """Whether comparing with every atom, in order, is less work than walking the lists of the atom's groups."""
+    n_atoms, n_members = table.group.shape
+    walked = 0
+    for member in range(n_members):
+        group = table.group[atom, member]
+        if group >= 0:
+            walked += table.group_start[group + 1] - table.group_start[group]
+    return 8 * walked > n_atoms * n_members
+
+
+@njit(cache=True, nogil=True)
+def _pairs_of_long_row(table, by_member, atom, low, high):
+    """(ambiguous, ever together) over the pairs of an atom with the later ones; plain loops that vectorise."""
+    n_members, n_atoms = by_member.shape
+    together = np.zeros(n_atoms - atom - 1, np.int32)
+    both = table.n_alive[atom + 1 :].astype(np.int32)  # where this atom is alive everywhere
+    if table.n_alive[atom] < n_members:
+        both[:] = 0
+    for member in range(n_members):
+        group = by_member[member, atom]
+        if group < 0:
+            continue
+        others = by_member[member, atom + 1 :]
+        for k in range(others.size):
+            together[k] += np.int32(others[k] == group)
+        if table.n_alive[atom] < n_members:
+            for k in range(others.size):
+                both[k] += np.int32(others[k] >= 0)
+    sizes = table.size[atom + 1 :]
+    ambiguous = ever = 0
+    for k in range(sizes.size):
+        if together[k] > 0:
+            ever += sizes[k]
+            if _is_between(together[k], both[k], low, high):
+                ambiguous += sizes[k]
+    return ambiguous * table.size[atom], ever * table.size[atom]
 
 
 @njit(cache=True, nogil=True)
