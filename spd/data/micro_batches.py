@@ -11,17 +11,20 @@ _FLOATS_AT_ONCE = 1 << 26
 
 
 def automatic_micro_batch_size(info: SPDRunInfo) -> int:
-    """As many items as keep the causal importance functions' hidden layers near 256 MB, 8192 at most.
+    """As many items as keep the largest array of a pass with importances near 256 MB.
 
-    The largest array of a pass with importances is (samples, C, widest hidden layer), where each component has a
-    network of its own; a sequence is max_seq_len samples.
+    That is (samples, C, widest hidden layer), where each component has a network of its own; a sequence is max_seq_len
+    samples. At most 8192 samples, 4096 of a language model, whose logits (samples, vocabulary) this config does not
+    tell: 0.8 GB for 50,000 words.
     """
     config = info.config
     n_components = max(module.C for module in [*config.module_info, *(config.identity_module_info or [])])
     widest = max(config.ci_fn_hidden_dims, default=1)
     per_sample = n_components + widest if config.ci_fn_type == "shared_mlp" else n_components * widest
-    samples_per_item = (config.task_config.max_seq_len or 1) if config.task_config.task_name == "lm" else 1
-    return max(1, min(_FLOATS_AT_ONCE // (per_sample * samples_per_item), 8192 // samples_per_item))
+    samples_per_item, most = 1, 8192
+    if config.task_config.task_name == "lm":
+        samples_per_item, most = config.task_config.max_seq_len or 1, 4096
+    return max(1, min(_FLOATS_AT_ONCE // per_sample, most) // samples_per_item)
 
 
 def regroup(blocks: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
