@@ -172,9 +172,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     directory.mkdir()
     if shutil.which("mount") is None or os.geteuid() != 0:
         pytest.skip("a small file system can be mounted by root only")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(directory)], capture_output=True, text=True, check=False
-    )
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(directory)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     yield directory

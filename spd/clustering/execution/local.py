@@ -218,6 +218,8 @@ def _one_line(error: BaseException) -> str:
         return message
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {message}" if message else "out of memory"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

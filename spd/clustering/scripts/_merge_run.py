@@ -210,7 +210,8 @@ def cut_too_early(history: "MergeHistory") -> bool:
 
 
 def _plot(paths: RunPaths, history: "MergeHistory", memberships: "Memberships") -> None:
-    """A picture that cannot be drawn is worth a warning, not the run; one that cannot be written is, for the next call."""
+    """A picture that cannot be drawn is worth a warning, not the run; one that cannot be written fails it: the next
+    call will do it."""
     from spd.clustering.plotting.figures import save_run_figures
 
     try:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -61,6 +62,11 @@ def allocate(report: Callable[[str], None]) -> int:
     return len(bytearray(300 * 2**20))
 
 
+def run_out_of_memory(report: Callable[[str], None]) -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
+    return len(bytearray(8 * 2**30))
+
+
 def _run_all(pool: LocalPool) -> list[Outcome]:
     ended = []
     until = time.monotonic() + 60
@@ -82,7 +88,7 @@ def test_all_results_come_back() -> None:
 
 def test_failures_are_told_and_stay_alone() -> None:
     with LocalPool(2) as pool:
-        for function in (fail, crash, kill_itself, leave):
+        for function in (fail, crash, kill_itself, leave, run_out_of_memory):
             pool.submit(Task(function.__name__, function))
         pool.submit(Task("good", double, (4,)))
         outcomes = {outcome.name: outcome for outcome in _run_all(pool)}
@@ -90,6 +96,7 @@ def test_failures_are_told_and_stay_alone() -> None:
     assert outcomes["fail"].error == "alpha: two lines"
     assert outcomes["crash"].error == "ZeroDivisionError"
     assert "test_local.py" in outcomes["crash"].trace
+    assert outcomes["run_out_of_memory"].error == "out of memory"
     assert outcomes["kill_itself"].error is not None
     assert "killed by SIGKILL, as the system does when memory runs out" in outcomes["kill_itself"].error
     assert outcomes["leave"].error == "its process ended with status 3 before it had a result"

@@ -171,6 +171,29 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     _check(done, r"out/clustering: cannot be written: .*/file is not a directory \(set SPD_OUT_DIR\)", tmp_path / "out")
 
 
+_AS_NOBODY = """
+import os, sys
+from spd.clustering.scripts import _harvest, _pipeline, pipeline_config, run_pipeline
+import spd.models.run_info
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(run_pipeline.main(["--config", sys.argv[1], "--local"]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_directory_without_permission(tmp_path: Path) -> None:
+    for directory in (tmp_path, *list(tmp_path.parents)[:3]):
+        directory.chmod(directory.stat().st_mode | 0o055)
+    pipeline = _pipeline(tmp_path / "configs")
+    (tmp_path / "mine").mkdir(mode=0o755)
+    environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path / "mine" / "out")}
+    done = subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY, str(pipeline)], capture_output=True, text=True, env=environment, check=False
+    )
+    _check(Done(done.returncode, done.stdout, done.stderr), "no permission to write to .*/mine", tmp_path / "mine")
+
+
 def test_help_and_config_errors_import_nothing_heavy(tmp_path: Path) -> None:
     """What makes a command slow to start is not imported before it is known that it will be needed."""
     script = """
