@@ -197,11 +197,6 @@ def _tell(history: "MergeHistory", memberships: "Memberships", seconds: float) -
         history.c_components - history.best_n_merges,
         history.best_n_merges,
     )
-    if cut_too_early(history):
-        logger.warning(
-            "the MDL is still falling at the last of %d merges: the minimum lies further on, raise merge_config.iters",
-            len(history),
-        )
 
 
 def cut_too_early(history: "MergeHistory") -> bool:

@@ -43,9 +43,12 @@ def member_row(paths: RunPaths, member: Member) -> MemberRow:
         return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
     try:
         history = MergeHistory.read(paths.history)
-        best = history.c_components - history.best_n_merges
     except SPDError as error:
         return MemberRow(member.idx, member.run_id, "damaged", note=str(error))
+    if history.initial_mdl_loss_norm is None:
+        note = "made by a program that keeps no MDL"
+        return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
+    best = history.c_components - history.best_n_merges
     mark = "! the minimum is at the last merge: raise iters" if cut_too_early(history) else ""
     return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
 
