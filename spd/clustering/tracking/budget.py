@@ -45,6 +45,15 @@ class Budget:
         self.n_skipped[kind] = self.n_skipped.get(kind, 0) + 1
 
     @contextlib.contextmanager
+    def covering(self) -> Iterator[None]:
+        """Count the block's time, of which some may be spent by kind inside it."""
+        began, before = time.monotonic(), self.spent
+        try:
+            yield
+        finally:
+            self.spent = before + time.monotonic() - began
+
+    @contextlib.contextmanager
     def spend(self, kind: str) -> Iterator[None]:
         """Measure what the block takes."""
         began = time.monotonic()

@@ -36,9 +36,11 @@ MOST_PLOTS = 50
 MOST_ARTIFACTS = 50
 _RESERVED_S = 6.0
 """Of the budget, for sending the rest at the end."""
+_ALLOWED_FILE_S = 2.0
+"""Without W&B there is little to log, so that a short run need not wait for it."""
 _SECONDS_PER_PAIR = 2e-7
 """What the tensors of one pair of groups are expected to take, until it is measured."""
-MOST_GROUPS = 4_000
+MOST_GROUPS = 3_000
 """Matrices of more groups are not looked at: some ten of them are in memory at a time."""
 _IMAGES = {
     "cluster_sizes.png": "plots/merge_history_cluster_sizes",
@@ -85,9 +87,13 @@ class RunTracker:
             "plots": thinned(asked.plot, n_iters, MOST_PLOTS),
             "artifacts": thinned(asked.artifact, n_iters, MOST_ARTIFACTS),
         }
-        self._budget = budget or Budget(reserved_s=_RESERVED_S if config.wandb_project else 0.0)
+        self._budget = budget or (
+            Budget(reserved_s=_RESERVED_S) if config.wandb_project else Budget(allowed_s=_ALLOWED_FILE_S)
+        )
         if config.wandb_project:
-            from spd.clustering.plotting import figures  # noqa: F401 - the run's own plots need it, logging is not billed
+            # Not billed to logging: the run's own plots need it.
+            import matplotlib.backends.backend_agg
+            import matplotlib.figure  # noqa: F401
 
             self._start_wandb(idx, task)
             self._say_what_is_thinned(n_iters)
@@ -102,20 +108,25 @@ class RunTracker:
         self._metrics.__exit__(kind, error, trace)
         if self._wandb is not None:
             # A run that is stopped has little time; W&B's own copy on disk can be sent later.
-            self._wandb.finish(1.0 if isinstance(error, KeyboardInterrupt) else max(self._budget.left(), 3.0))
+            left = max(self._budget.left(), 2.0)
+            self._wandb.finish(min(left, 5.0) if isinstance(error, KeyboardInterrupt) else left)
             self._wandb = None
         if self._budget.n_skipped:
             skipped = ", ".join(f"{count} of {kind}" for kind, count in self._budget.n_skipped.items())
             logger.info("logged less than asked for, to take at most 5%% of the run or 10 s: left out %s", skipped)
 
     def __call__(self, step: "MergeStep") -> None:
+        with self._budget.covering():
+            self._observe(step)
+
+    def _observe(self, step: "MergeStep") -> None:
         number = step.iteration
         scalars = self._scalars(step)
         to_line = number % self._lines_every == 0 or step.k_groups == 1
         if self._wandb is not None:
             self._log_to_wandb(step, scalars)
-        elif self._tensors_are_due(step):
-            with self._budget.spend("tensors"):
+        elif self._matrix_is_due("fraction_zero_coacts", step, _SECONDS_PER_PAIR / 10):
+            with self._budget.spend("fraction_zero_coacts"):
                 scalars["fraction_zero_coacts"] = fraction_zero(step)
         if to_line or "fraction_zero_coacts" in scalars:
             self._metrics.write(number, scalars)
@@ -140,7 +151,7 @@ class RunTracker:
         if number % self._every["scalars"] == 0:
             values.update(scalars)
         with _never_fatal("something was not logged"):
-            if self._tensors_are_due(step):
+            if self._matrix_is_due("tensors", step, _SECONDS_PER_PAIR):
                 with self._budget.spend("tensors"):
                     self._add_tensors(step, scalars, line)
             if number > 0 and self._is_due("plots", number, 1.5):
@@ -156,13 +167,13 @@ class RunTracker:
     def _is_due(self, kind: str, number: int, expected_s: float) -> bool:
         return number % self._every[kind] == 0 and self._budget.allows(kind, expected_s)
 
-    def _tensors_are_due(self, step: "MergeStep") -> bool:
+    def _matrix_is_due(self, kind: str, step: "MergeStep", seconds_per_pair: float) -> bool:
         if step.iteration % self._every["tensors"] or step.k_groups < 2:
             return False
         if step.k_groups > MOST_GROUPS:
             self._budget.skip(f"matrices of over {MOST_GROUPS:,} groups")
             return False
-        return self._budget.allows("tensors", step.k_groups**2 * _SECONDS_PER_PAIR)
+        return self._budget.allows(kind, step.k_groups**2 * seconds_per_pair)
 
     def _add_tensors(self, step: "MergeStep", scalars: dict[str, float], line: dict[str, Any]) -> None:
         from spd.clustering.tracking.tensors import step_tensors, summarise

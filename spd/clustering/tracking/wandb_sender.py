@@ -24,7 +24,7 @@ class WandbSender:
     """Starts the sending process; `send` and `finish` never raise.
 
     Args:
-        start: arguments of wandb.init.
+        start: arguments of wandb.init; the environment's WANDB_DIR goes before its `dir`.
     """
 
     def __init__(self, start: dict[str, Any]) -> None:
@@ -33,7 +33,8 @@ class WandbSender:
         self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
         """For files that are to be sent; gone after `finish`."""
         self._path = self.directory / "journal.jsonl"
-        self._wandb_directory = Path(os.environ.get("WANDB_DIR") or start["dir"]) / "wandb"
+        start = {**start, "dir": os.environ.get("WANDB_DIR") or start["dir"]}
+        self._wandb_directory = Path(start["dir"]) / "wandb"
         try:
             Path(start["dir"]).mkdir(parents=True, exist_ok=True)
             self._journal = self._path.open("w", encoding="utf-8")

@@ -54,6 +54,14 @@ def test_the_first_time_brings_imports_and_says_nothing_about_the_next(clock: Cl
     assert not budget.allows("tensors", 0.1)
 
 
+def test_what_is_spent_inside_a_covered_block_counts_once(clock: Clock) -> None:
+    budget = Budget()
+    with budget.covering():
+        clock.now += 1
+        log(budget, clock, "plots", 2)
+    assert budget.spent == 3
+
+
 @pytest.mark.parametrize("n_iters", [1, 100, 20_001, 1_000_000])
 def test_thinned_runs_log_no_more_than_so_often(n_iters: int) -> None:
     interval = thinned(3, n_iters, 5_000)
