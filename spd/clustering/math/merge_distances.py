@@ -136,30 +136,19 @@ def distance_of_labels(labels_a: Int[np.ndarray, "n"], labels_b: Int[np.ndarray,
 
 def path_of_rows(rows: Int[np.ndarray, "n_iters n_components"]) -> Path | None:
     """The merges that lead from singletons through all rows, or None where a row does more than join groups."""
+    from spd.clustering.math.kernels.distance_rows import merges_of_rows
+
     n_iters, n = rows.shape
-    merges: list[np.ndarray] = []
+    if rows.size and not 0 <= rows.min() <= rows.max() < 4 * n:  # the kernel keeps a table of labels
+        rows = np.stack([contingency.compact_labels(row) for row in rows])
+    merges = np.empty((max(n - 1, 0), 2), np.int64)
     ends = np.zeros(n_iters, np.int64)
-    groups = np.arange(n)  # the least component of each component's group
-    done = 0
-    for t, row in enumerate(rows):
-        if t and np.array_equal(row, rows[t - 1]):
-            ends[t] = done
-            continue
-        _, first, inverse = np.unique(row, return_index=True, return_inverse=True)
-        following = first[inverse.reshape(-1)]
-        if not np.array_equal(following[groups], following):
-            return None
-        absorbed = np.flatnonzero((following != groups) & (groups == np.arange(n)))
-        merges.append(np.stack([following[absorbed], absorbed], axis=1))
-        done += absorbed.size
-        ends[t] = done
-        groups = following
-    joined = np.concatenate(merges) if merges else np.zeros((0, 2), np.int64)
-    return Path.from_merges(joined, n, ends)
+    n_merges = merges_of_rows(np.ascontiguousarray(rows), int(rows.max(initial=-1)) + 1, merges, ends)
+    return None if n_merges < 0 else Path.from_merges(merges[:n_merges], n, ends)
 
 
 def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
-    """An int64 array of the given number of dimensions.
+    """An array of integers (16 to 64 bits, signed) of the given number of dimensions; not copied when it is one.
 
     Raises:
         ValueError: ragged, of another shape, or not of integers.
@@ -172,7 +161,8 @@ def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
         raise ValueError(f"expected an {what}, got rows of different lengths") from error
     if labels.ndim != ndim or (labels.size and labels.dtype.kind not in "iu"):
         raise ValueError(f"expected an {what} of integers, got shape {labels.shape} of {labels.dtype}")
-    return labels.astype(np.int64)
+    is_plain = labels.dtype in (np.int16, np.int32, np.int64)
+    return labels if is_plain else labels.astype(np.int64)
 
 
 def _from_weights(weights: np.ndarray, k_a: np.ndarray, k_b: np.ndarray, n: int, is_jaccard: bool) -> np.ndarray:
