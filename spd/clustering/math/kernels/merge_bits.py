@@ -2,8 +2,10 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from spd.clustering.math.kernels.merge_jit import kernel
 
 
 @intrinsic
@@ -19,7 +21,7 @@ def popcount(typing_context, word):
     return types.uint64(types.uint64), generate
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def fill_bits(row_start, row_len, row_ids, bits):
     """Set bit t of bits[g] for every component g that is active on sample t."""
     for sample in range(len(row_start)):
@@ -29,7 +31,7 @@ def fill_bits(row_start, row_len, row_ids, bits):
             bits[row_ids[y], word] |= bit
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def common_bits(bits, p, q):
     """How many bits are set in both."""
     total = np.uint64(0)
@@ -38,7 +40,7 @@ def common_bits(bits, p, q):
     return np.int64(total)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def count_upper_bits(bits, first, last, rows):
     """rows[p, q] = c_pq for p in first .. last - 1 and q > p, tile by tile so that the bitsets stay in the cache."""
     n, words = bits.shape
@@ -49,7 +51,7 @@ def count_upper_bits(bits, first, last, rows):
                 rows[p, q] = common_bits(bits, p, q)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def walk_bits(bits, alive, k, p, out):
     """out[q] = c_pq for every live q."""
     for x in range(k):
@@ -57,7 +59,7 @@ def walk_bits(bits, alive, k, p, out):
         out[q] = common_bits(bits, p, q)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def absorb_bits(bits, i, j):
     """Make the samples of j samples of i; returns c_ij."""
     common = common_bits(bits, i, j)

@@ -16,9 +16,9 @@ q other than partner[p]; count[p] = c_pq of the partner; neither p nor its partn
 import math
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.merge_bits import walk_bits
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_samples import walk_row
 from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
@@ -43,7 +43,7 @@ from spd.clustering.math.kernels.merge_state import (
 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def pair_cost(state, p, q, count, log_k):
     """G(p, q)."""
     floats = state.floats
@@ -51,7 +51,7 @@ def pair_cost(state, p, q, count, log_k):
     return state.sums[ALPHA] * ranked - count * log_k
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def row_of(state, p):
     """c_pq for every live q: the row that is kept, or else the buffer, filled from the samples of p."""
     kept = state.ints[KEPT, p]
@@ -66,7 +66,7 @@ def row_of(state, p):
     return row
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def fill_rows(state, wanted, places):
     """rows[places[t], q] = c_pq for p = wanted[t] and every live q; those rows are zero before."""
     for t in range(len(wanted)):
@@ -77,7 +77,7 @@ def fill_rows(state, wanted, places):
             walk_row(state, wanted[t], row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def scan_row(state, p, row, log_k):
     """Make low[p] the exact minimum of G(p, .), with its partner (the first one in group order), and the next."""
     alive, s, r = state.ints[ALIVE], state.floats[ACTIVITY], state.floats[RANK]
@@ -106,7 +106,7 @@ def scan_row(state, p, row, log_k):
     state.ints[FRESH, p] = state.at[DONE]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def scan_upper(state, p, row, log_k):
     """The greatest G(p, .) for this log_k; -inf when p has no pair."""
     alive, s, r = state.ints[ALIVE], state.floats[ACTIVITY], state.floats[RANK]
@@ -122,7 +122,7 @@ def scan_upper(state, p, row, log_k):
     return greatest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def start_bounds(state, first, last):
     """Make the bounds of the groups at positions first .. last - 1 exact, before the first merge."""
     log_k = math.log2(max(state.at[K_ALIVE] - 1, 1))
@@ -134,7 +134,7 @@ def start_bounds(state, first, last):
             state.floats[UPPER, p] = scan_upper(state, p, row, state.sums[UPPER_L])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def refresh_row(state, p):
     """Make low[p] the exact minimum now. O(1) when the partner is still cheaper than every bound on the others."""
     log_k = math.log2(state.at[K_ALIVE] - 1)
@@ -148,7 +148,7 @@ def refresh_row(state, p):
     scan_row(state, p, row_of(state, p), log_k)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def cheapest_pair(state):
     """The pair of least cost, among equals the first in the order of group indices; (-1, -1): none.
 
@@ -172,7 +172,7 @@ def cheapest_pair(state):
         refresh_row(state, p)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def update_bounds(state, i, j, row):
     """Restore the invariants after j was merged into i; `row` is that of i, k is already one less."""
     alive, partner, fresh = state.ints[ALIVE], state.ints[PARTNER], state.ints[FRESH]

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.merge_bits import absorb_bits, walk_bits
 from spd.clustering.math.kernels.merge_bounds import pair_cost
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_rank import position_of
 from spd.clustering.math.kernels.merge_samples import (
     absorb_samples,
@@ -47,7 +47,7 @@ from spd.clustering.math.kernels.merge_state import (
 MARKING_PAYS = 16  # marking a sample costs about so much less than reading its row
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def join_samples(state, i, j):
     """Make the samples of j samples of i; spare[ADD] gets the change of i's row (not with bitsets). Returns c_ij."""
     if state.at[IS_BITS]:
@@ -73,7 +73,7 @@ def join_samples(state, i, j):
     return common
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def join_sums(state, i, j, common):
     """s, r, and the sums over groups after j was merged into i."""
     s, r, sums = state.floats[ACTIVITY], state.floats[RANK], state.sums
@@ -86,7 +86,7 @@ def join_sums(state, i, j, common):
         state.ints[SIZE, i] = np.int64(union)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def join_places(state, i, j):
     """Put i at the place of the earlier of the two groups and close the gap; returns both places, the earlier first."""
     alive, least = state.ints[ALIVE], state.ints[LEAST]
@@ -103,7 +103,7 @@ def join_places(state, i, j):
     return low, high
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def merged_row(state, i):
     """The row of i after the merge: the kept one brought up to date, or the buffer."""
     kept = state.ints[KEPT, i]
@@ -121,7 +121,7 @@ def merged_row(state, i):
     return row
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def join_rows(state, i, j):
     """Bring the kept coactivations up to date; returns the row of i."""
     ints, at, rows, add = state.ints, state.at, state.rows, state.spare[ADD]
@@ -144,7 +144,7 @@ def join_rows(state, i, j):
     return row
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def join_groups(state, p, q, considered):
     """Merge two groups, the one with fewer samples into the other, and note it.
 
@@ -152,6 +152,8 @@ def join_groups(state, p, q, considered):
         The container that stays, the one that is dead now, the row of the former.
     """
     at, sums, results = state.at, state.sums, state.results
+    if state.ints[LEAST, p] > state.ints[LEAST, q]:  # so that who stays does not depend on how the pair was found
+        p, q = q, p
     i, j = (p, q) if state.ints[SIZE, p] >= state.ints[SIZE, q] else (q, p)
     k = at[K_ALIVE]
     done = at[DONE]

@@ -16,9 +16,9 @@ what underflows is below 1e-200 of the whole.
 import math
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.merge_bounds import pair_cost, row_of
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_random import uniform
 from spd.clustering.math.kernels.merge_state import (
     ALIVE,
@@ -38,19 +38,19 @@ ROUNDING_GUARD = 1e-12
 FAR = 60.0  # in units of 1 / beta: how much cheaper than its reference a row's pair may be
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def inverse_temperature(sums):
     """beta, for costs that are not yet divided by the number of samples."""
     return 1.0 / (sums[N_SAMPLES] * sums[PARAMETER])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def finite_exp(exponent):
     """exp, but never infinite: what is cut off only asks for a new reference."""
     return math.exp(min(exponent, 600.0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def weigh_row(state, p, row):
     """Make the bound of p exact and leave each partner's weight, by position, in the buffer."""
     floats, buffer = state.floats, state.floats[BUFFER]
@@ -77,7 +77,7 @@ def weigh_row(state, p, row):
     floats[SCALE, p] = finite_exp(beta * (state.sums[MASS_REF] - floats[REFERENCE, p]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def start_weights(state, first, last):
     """Make the bounds of the groups at positions first .. last - 1 exact, before the first merge."""
     for x in range(first, last):
@@ -85,7 +85,7 @@ def start_weights(state, first, last):
         weigh_row(state, p, row_of(state, p))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def total_mass(state):
     """Sum of the row weights."""
     alive, mass, scale = state.ints[ALIVE], state.floats[MASS], state.floats[SCALE]
@@ -95,7 +95,7 @@ def total_mass(state):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def move_reference(state):
     """Measure row weights from the greatest of them; False when no row has any weight."""
     alive, mass, reference = state.ints[ALIVE], state.floats[MASS], state.floats[REFERENCE]
@@ -115,7 +115,7 @@ def move_reference(state):
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def draw_row(state):
     """A container drawn by its bound; -1 when no pair has any weight."""
     total = total_mass(state)
@@ -136,7 +136,7 @@ def draw_row(state):
     return last
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def draw_by_weight(state):
     """The containers of a pair, (-1, -1) when there is none."""
     mass, reference, buffer = state.floats[MASS], state.floats[REFERENCE], state.floats[BUFFER]
@@ -163,7 +163,7 @@ def draw_by_weight(state):
             return p, last
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def drop_weights(state, gone, row):
     """Before a merge: take the pairs with the group `gone` out of every other row's bound."""
     mass, reference = state.floats[MASS], state.floats[REFERENCE]
@@ -179,7 +179,7 @@ def drop_weights(state, gone, row):
         mass[p] = max(mass[p] - weight, 0.0) + ROUNDING_GUARD * mass[p]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def add_weights(state, i, row):
     """After a merge: put the pairs with the merged group i into every other row's bound, and make its own exact."""
     mass, reference = state.floats[MASS], state.floats[REFERENCE]

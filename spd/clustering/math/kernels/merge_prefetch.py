@@ -2,11 +2,13 @@
 it could guess, and most of a merge's time would be spent waiting for them."""
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+
+from spd.clustering.math.kernels.merge_jit import kernel
 
 AHEAD = 8
 """How many samples ahead rows are asked for."""
@@ -30,7 +32,7 @@ def prefetch(typing_context, array, index):
     return types.void(array, types.int64), generate
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def prefetch_row_end(state, x, last):
     """The same as `prefetch_row` for a row that is read from its end."""
     if x < last:
@@ -40,7 +42,7 @@ def prefetch_row_end(state, x, last):
         prefetch(state.row_ids, end - 17)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def prefetch_row(state, x, last):
     """Ask for the row of the sample at place x of a segment, if it is before `last`."""
     if x < last:

@@ -5,10 +5,11 @@ one call of a kernel makes.
 """
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.merge_jit import kernel
 
 
-@njit(cache=True)
+@kernel()
 def uniform(state):
     """A float64 in [0, 1), a multiple of 2^-53; `state` is (4,) uint64, not all zero, and moves on."""
     mixed = state[0] + state[3]
@@ -23,7 +24,7 @@ def uniform(state):
     return np.float64(result >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True)
+@kernel()
 def uniform_pair(state, k):
     """Two different integers below k, the smaller first, every such pair alike."""
     x = int(uniform(state) * k)

@@ -11,10 +11,10 @@ read at once when that is no more work than the tries.
 import math
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.merge_bits import common_bits
 from spd.clustering.math.kernels.merge_bounds import cheapest_pair, pair_cost, row_of, scan_upper
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_random import uniform, uniform_pair
 from spd.clustering.math.kernels.merge_samples import count_pair
 from spd.clustering.math.kernels.merge_state import (
@@ -37,7 +37,7 @@ MIN_TRIES = 64
 READS_PER_TRY = 64  # one try costs about as much as reading so many entries of a row
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def move_upper_ahead(state):
     """Make the upper bounds hold until k has fallen by a tenth: c_pq is at most s_p, so no G grows by more."""
     k = state.at[K_ALIVE]
@@ -51,7 +51,7 @@ def move_upper_ahead(state):
         state.floats[UPPER, p] += state.floats[ACTIVITY, p] * step
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def greatest_cost(state):
     """The exact greatest G: rows are confirmed from the highest bound down until no bound is above what was found."""
     alive, seen, upper = state.ints[ALIVE], state.ints[SEEN], state.floats[UPPER]
@@ -73,7 +73,7 @@ def greatest_cost(state):
         seen[p] = state.at[DONE]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def count_of(state, p, q):
     """c_pq from whichever row is kept, or else from the samples of the smaller group."""
     ints = state.ints
@@ -88,7 +88,7 @@ def count_of(state, p, q):
     return count_pair(state, q, p)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def is_considered(state, p, q, cutoff, log_k):
     """Whether G(p, q) <= cutoff, from bounds where they suffice."""
     floats = state.floats
@@ -104,7 +104,7 @@ def is_considered(state, p, q, cutoff, log_k):
     return pair_cost(state, p, q, count, log_k) <= cutoff and (count > 0 or not state.at[NEED_ACTIVE])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def nth_considered(state, x, cutoff, log_k, wanted):
     """The group that makes the wanted-th considered pair with the one at position x, among later groups (-1: none),
     and how many were passed."""
@@ -121,7 +121,7 @@ def nth_considered(state, x, cutoff, log_k, wanted):
     return -1, found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def draw_by_reading(state, cutoff, log_k):
     """A uniform pair among those considered, by counting them; the last result is their number."""
     k = state.at[K_ALIVE]
@@ -139,7 +139,7 @@ def draw_by_reading(state, cutoff, log_k):
     return state.ints[ALIVE, x], nth_considered(state, x, cutoff, log_k, wanted)[0], total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def draw_by_trying(state, cutoff, log_k, max_tries):
     """A uniform pair among those considered, (-1, -1) when max_tries pairs gave none; the last result is the share of
     the tries that did."""
@@ -159,7 +159,7 @@ def draw_by_trying(state, cutoff, log_k, max_tries):
     return p, q, hits / tries
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def draw_in_range(state):
     """A pair of the range, and the share of all pairs that is in it: counted, or estimated from the tries."""
     p, q = cheapest_pair(state)

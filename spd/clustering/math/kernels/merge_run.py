@@ -4,9 +4,9 @@ Each makes up to n_merges merges; it stops earlier, with at[ENDED] set, when no 
 """
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.merge_bounds import cheapest_pair, row_of, update_bounds
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_join import join_groups
 from spd.clustering.math.kernels.merge_mcmc import add_weights, draw_by_weight, drop_weights
 from spd.clustering.math.kernels.merge_range import draw_in_range
@@ -14,14 +14,14 @@ from spd.clustering.math.kernels.merge_rank import draw_by_rank
 from spd.clustering.math.kernels.merge_state import ALIVE, CONSIDERED, DONE, ENDED, K_ALIVE
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def merge_and_update(state, p, q, considered):
     """Merge two groups and restore the bounds."""
     i, j, row = join_groups(state, p, q, considered)
     update_bounds(state, i, j, row)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def advance_greedy(state, n_merges):
     """Always the cheapest pair."""
     for _ in range(n_merges):
@@ -34,7 +34,7 @@ def advance_greedy(state, n_merges):
         merge_and_update(state, p, q, np.nan)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def advance_range(state, n_merges):
     """See merge_range."""
     for _ in range(n_merges):
@@ -47,7 +47,7 @@ def advance_range(state, n_merges):
         merge_and_update(state, p, q, considered)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def advance_rank(state, n_merges):
     """See merge_rank."""
     for _ in range(n_merges):
@@ -60,7 +60,7 @@ def advance_rank(state, n_merges):
         merge_and_update(state, p, q, np.nan)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def advance_mcmc(state, n_merges):
     """See merge_mcmc."""
     for _ in range(n_merges):
@@ -76,7 +76,7 @@ def advance_mcmc(state, n_merges):
         add_weights(state, i, row)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def replay(state, n_merges):
     """Make merges that are already noted once more; bounds and weights are left as they are."""
     for _ in range(n_merges):

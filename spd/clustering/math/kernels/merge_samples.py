@@ -1,13 +1,13 @@
 """Sparse memberships: columns from rows, counts of coactivation, and the merge of two groups' samples."""
 
 import numpy as np
-from numba import njit
 
+from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch_row, prefetch_row_end
 from spd.clustering.math.kernels.merge_state import HEAD, IS_SOFT, MARKED, SEG_LEN, SEG_NEXT, SEG_START
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def fill_columns(row_start, row_len, row_ids, cursor, seg_samples):
     """List each component's samples, ascending. `cursor[g]` is where component g's list starts, and then its end."""
     for sample in range(len(row_start)):
@@ -17,7 +17,7 @@ def fill_columns(row_start, row_len, row_ids, cursor, seg_samples):
             cursor[g] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def count_upper_rows(state, first, last):
     """rows[p, q] for p in first .. last - 1 and q > p: c_pq, for single components in ascending rows.
 
@@ -46,7 +46,7 @@ def count_upper_rows(state, first, last):
                     y -= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def mirror_upper(rows, first, last):
     """Copy the upper triangle into rows first .. last - 1 of the lower one, in tiles that fit the cache."""
     tile = 64
@@ -58,7 +58,7 @@ def mirror_upper(rows, first, last):
                     rows[p, q] = rows[q, p]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def walk_row(state, p, out):
     """Add c_pq to out[q] for every live q by visiting the samples of p; out[p] gets something without meaning."""
     row_ids, row_vals = state.row_ids, state.row_vals
@@ -85,7 +85,7 @@ def walk_row(state, p, out):
         segment = state.segments[SEG_NEXT, segment]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def count_pair(state, i, j):
     """c_ij by visiting the samples of j, the group with fewer."""
     row_ids, row_vals = state.row_ids, state.row_vals
@@ -109,7 +109,7 @@ def count_pair(state, i, j):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def mark_samples(state, i):
     """Make marks[sample] == i say that i is active on the sample, for every sample; O(1) when it does already."""
     if state.at[MARKED] == i:
@@ -123,7 +123,7 @@ def mark_samples(state, i):
         segment = state.segments[SEG_NEXT, segment]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def absorb_samples(state, first, last, i, j, add):
     """Make the samples seg_samples[first:last] of j samples of i; those that i had already become -1 in the list.
 
@@ -166,7 +166,7 @@ def absorb_samples(state, first, last, i, j, add):
     return np.float64(common)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True)
 def absorb_soft_samples(state, first, last, i, j, add):
     """The same for soft memberships: x_i becomes x_i + x_j - x_i x_j."""
     row_ids, row_vals, row_len, seg_samples = state.row_ids, state.row_vals, state.row_len, state.seg_samples
@@ -201,7 +201,7 @@ def absorb_soft_samples(state, first, last, i, j, add):
     return common
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def close_segment(state, segment):
     """Take the samples marked -1 out of the segment; returns how many are left."""
     start = state.segments[SEG_START, segment]
@@ -215,7 +215,7 @@ def close_segment(state, segment):
     return write - start
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def renumber_rows(state, new_of):
     """Give every container its new number, drop entries of dead ones (-1), and close the gaps between the rows."""
     row_start, row_len, row_ids, row_vals = state.row_start, state.row_len, state.row_ids, state.row_vals
