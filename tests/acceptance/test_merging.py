@@ -21,6 +21,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from tests.acceptance import plain
+from tests.acceptance.refusals import refused
 
 SAMPLERS: dict[str, dict[str, float]] = {
     "range": {"threshold": 0.0},
@@ -85,10 +86,10 @@ def test_costs_default_alpha_and_golden_values(golden: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 3), (4,), (0, 0)])
 def test_costs_refuse_other_shapes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError):
+    with refused():
         compute_merge_costs(np.zeros(shape), GroupMerge.identity(4))
     if shape != (4,):
-        with pytest.raises(ValueError):
+        with refused():
             compute_mdl_cost(np.zeros(shape), GroupMerge.identity(4))
 
 
@@ -111,13 +112,13 @@ def test_group_merge(make: Any) -> None:
     assert merge.group_idxs.tolist() == [0, 2, 1, 2, 0]
     merge.validate()
     for wrong in (GroupMerge([0, 3], 3), GroupMerge([0, -1], 2), GroupMerge([0, 0], 2)):
-        with pytest.raises(ValueError):
+        with refused():
             wrong.validate()
     for pair in ((1, 1), (0, 3), (-1, 0)):
-        with pytest.raises(ValueError):
+        with refused():
             merge.merge_groups(*pair)
     for mat in (np.ones((2, 3)), np.zeros((2, 3))):
-        with pytest.raises(ValueError):
+        with refused():
             GroupMerge.from_matrix(mat)
 
 
@@ -126,7 +127,7 @@ def test_group_merge_identity_random_and_batches() -> None:
     full = GroupMerge.random(6, 6, ensure_groups_nonempty=True)
     full.validate()
     assert GroupMerge.random(3, 5).k_groups == 5
-    with pytest.raises(ValueError):
+    with refused():
         GroupMerge.random(3, 5, ensure_groups_nonempty=True)
     merges = [GroupMerge.identity(6), full, GroupMerge.identity(6).merge_groups(1, 4)]
     batch = BatchedGroupMerge.from_list(merges)
@@ -170,7 +171,7 @@ def test_samplers_without_a_finite_pair(name: str) -> None:
         for k in (0, 1, 3):
             costs = np.full((k, k), value)
             np.fill_diagonal(costs, 1.0)
-            with pytest.raises(ValueError):
+            with refused():
                 MERGE_PAIR_SAMPLERS[name](costs)
     partly = np.full((4, 4), np.nan)
     partly[1, 3] = partly[3, 1] = 5.0
@@ -283,8 +284,16 @@ def test_log_callback_sees_each_state(threshold: float | None) -> None:
 
     def log(step: Any) -> None:
         seen.append(
-            (step.iteration, step.pair, step.cost, step.mdl_loss_norm, step.k_groups)
-            + (step.coactivation(), step.costs(), step.group_merge())
+            (
+                step.iteration,
+                step.pair,
+                step.cost,
+                step.mdl_loss_norm,
+                step.k_groups,
+                step.coactivation(),
+                step.costs(),
+                step.group_merge(),
+            )
         )
 
     history = merge_iteration(config, values, labels(7), log, rng=np.random.default_rng(1))
@@ -336,7 +345,7 @@ def test_same_generator_same_merges() -> None:
 )
 def test_merge_iteration_refuses(given: np.ndarray) -> None:
     names = labels(3) if given.shape[-1] else []
-    with pytest.raises(ValueError):
+    with refused():
         merge_iteration(MergeConfig(), given, names)
 
 
