@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from spd.clustering.merge_config import MergeConfig
 if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
 
+MERGE_ARRAY_LIMIT = 4 * 2**30
+"""Bytes of the merge array before compression; beyond it only every s-th iteration is written."""
 _BLOCK_ROWS = 256
 
 
@@ -107,23 +110,49 @@ class MergeHistoryEnsemble:
             (JSON types only): component_labels, n_ensemble, n_iters_min, n_iters_max, n_iters_range, c_components,
             config, history_metadatas.
         """
-        from spd.clustering.math.merge_paths import smallest_int_dtype
+        merges = np.empty(self._merges_shape(self.n_iters_min), self._merges_dtype())
+        for member in range(self.n_ensemble):
+            for start, block in self._member_blocks(member, np.arange(self.n_iters_min)):
+                merges[member, start : start + len(block)] = block
+        return merges, self.metadata()
 
-        n_iters, n_columns = self.n_iters_min, self.c_components
-        merges = np.empty((self.n_ensemble, n_iters, n_columns), smallest_int_dtype(n_columns))
-        for member, columns in enumerate(self.columns()):
-            self._fill_member(merges[member], self.data[member], columns)
-        metadata = {
+    def metadata(self) -> dict[str, Any]:
+        """The dict that `normalized` returns beside the groups."""
+        return {
             "component_labels": self.component_labels,
             "n_ensemble": self.n_ensemble,
             "n_iters_min": self.n_iters_min,
             "n_iters_max": self.n_iters_max,
             "n_iters_range": list(self.n_iters_range),
-            "c_components": n_columns,
+            "c_components": self.c_components,
             "config": self.config.model_dump(mode="json"),
             "history_metadatas": [history.metadata() for history in self.data],
         }
-        return merges, metadata
+
+    def save_merge_array(self, path: Path, *, max_bytes: int = MERGE_ARRAY_LIMIT) -> np.ndarray:
+        """Write `normalized()[0]` as `merge_array` of an .npz file, a block at a time, whole or not at all.
+
+        Where it would take more than `max_bytes`, only every s-th iteration is written, the last one among them, for
+        the least s that fits.
+
+        Returns:
+            The iterations written, which the file lists as `iterations`.
+
+        Raises:
+            SPDError: there is no member; the file cannot be written.
+        """
+        from spd.atomic_files import atomic_write
+        from spd.clustering.zip_writer import ZipWriter
+
+        dtype, n_iters = self._merges_dtype(), self.n_iters_min
+        bytes_a_row = self.n_ensemble * self.c_components * dtype.itemsize
+        step = max(1, -(-n_iters * bytes_a_row // max_bytes))
+        iterations = np.arange(n_iters - 1, -1, -step, dtype=np.int64)[::-1].copy()
+        blocks = (block for member in range(self.n_ensemble) for _, block in self._member_blocks(member, iterations))
+        with atomic_write(path) as temporary, ZipWriter(temporary) as archive:
+            archive.array_blocks("merge_array.npy", dtype, self._merges_shape(len(iterations)), blocks)
+            archive.array("iterations.npy", iterations)
+        return iterations
 
     def get_distances(self, method: DistancesMethod) -> DistancesArray:
         """(n_iters_min, n_ensemble, n_ensemble) distances between members after each merge; see merge_distances.
@@ -136,16 +165,26 @@ class MergeHistoryEnsemble:
         self._lengths()
         return distances_from_merges(self.component_merges(), self.c_components, method)
 
-    @staticmethod
-    def _fill_member(out: np.ndarray, history: "MergeHistory", columns: np.ndarray) -> None:
-        is_missing = np.ones(out.shape[1], bool)
+    def _merges_shape(self, n_iterations: int) -> tuple[int, int, int]:
+        return self.n_ensemble, n_iterations, self.c_components
+
+    def _merges_dtype(self) -> np.dtype:
+        from spd.clustering.math.merge_paths import smallest_int_dtype
+
+        return smallest_int_dtype(self.c_components)
+
+    def _member_blocks(self, member: int, iterations: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(place of its first row, rows) of the normalised groups at these iterations, some rows at a time."""
+        history, columns, dtype = self.data[member], self.columns()[member], self._merges_dtype()
+        is_missing = np.ones(self.c_components, bool)
         is_missing[columns] = False
         missing = np.flatnonzero(is_missing)
-        for start in range(0, len(out), _BLOCK_ROWS):
-            rows = np.arange(start, min(start + _BLOCK_ROWS, len(out)))
-            block = out[rows[0] : rows[-1] + 1]
+        for start in range(0, len(iterations), _BLOCK_ROWS):
+            rows = iterations[start : start + _BLOCK_ROWS]
+            block = np.empty((len(rows), self.c_components), dtype)
             block[:, columns] = history.merges.at(rows)
             block[:, missing] = len(columns) + np.arange(len(missing))
+            yield start, block
 
     def _lengths(self) -> list[int]:
         if not self.data:

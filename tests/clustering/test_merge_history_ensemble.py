@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from spd.checked_files import read_npz
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.errors import SPDError
@@ -33,6 +34,34 @@ def test_normalized_by_hand() -> None:
     assert (metadata["n_ensemble"], metadata["c_components"]) == (2, 5)
     assert (metadata["n_iters_min"], metadata["n_iters_max"], metadata["n_iters_range"]) == (2, 3, [2, 3])
     assert json.loads(json.dumps(metadata)) == metadata
+
+
+def _long_ensemble() -> MergeHistoryEnsemble:
+    return MergeHistoryEnsemble([random_history(700, 650), random_history(800, 600, seed=1)])
+
+
+def test_the_file_of_the_merge_array_is_written_in_blocks(tmp_path: Path) -> None:
+    for ensemble in (small_ensemble(), _long_ensemble()):
+        path = tmp_path / "array.npz"
+        iterations = ensemble.save_merge_array(path)
+        with np.load(path) as content:
+            expected, _ = ensemble.normalized()
+            np.testing.assert_array_equal(content["merge_array"], expected)
+            assert content["merge_array"].dtype == expected.dtype
+            np.testing.assert_array_equal(content["iterations"], np.arange(ensemble.n_iters_min))
+            np.testing.assert_array_equal(iterations, content["iterations"])
+
+
+def test_a_large_merge_array_has_every_sth_iteration(tmp_path: Path) -> None:
+    ensemble = _long_ensemble()
+    expected, _ = ensemble.normalized()
+    limit = expected.nbytes // 7
+    iterations = ensemble.save_merge_array(tmp_path / "array.npz", max_bytes=limit)
+    assert set(np.diff(iterations)) == {8}
+    assert iterations[-1] == ensemble.n_iters_min - 1
+    content = read_npz(tmp_path / "array.npz")
+    np.testing.assert_array_equal(content["merge_array"], expected[:, iterations])
+    assert content["merge_array"].nbytes <= limit
 
 
 def test_component_merges_are_of_columns() -> None:

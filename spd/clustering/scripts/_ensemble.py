@@ -79,10 +79,17 @@ def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> "Mer
     run_ids = [member.run_id for member in members]
     if _collected(paths) == run_ids and paths.merge_array.is_file():
         return ensemble
-    merge_array, metadata = ensemble.normalized()
+    iterations = ensemble.save_merge_array(paths.merge_array)
+    if len(iterations) < ensemble.n_iters_min:
+        logger.warning(
+            "%s: holds %d of %d iterations, since all would take too much space",
+            paths.merge_array,
+            len(iterations),
+            ensemble.n_iters_min,
+        )
+    metadata = ensemble.metadata()
     for member, entry in zip(members, metadata["history_metadatas"], strict=True):
         entry["origin_path"] = str(paths.run(member.run_id).history)
-    write_npz(paths.merge_array, {"merge_array": merge_array})
     registered = registered_members(paths)
     finished = {member.idx for member in members}
     metadata["ensemble_id"] = paths.ensemble_id

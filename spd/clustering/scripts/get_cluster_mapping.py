@@ -213,12 +213,17 @@ def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPat
 def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.ndarray:
     from spd.checked_files import read_npz
 
-    array = read_npz(paths.merge_array, ["merge_array"])["merge_array"]
+    content = read_npz(paths.merge_array)
+    if "merge_array" not in content:
+        raise SPDError(f"{paths.merge_array}: lacks 'merge_array'")
+    array = content["merge_array"]
     if array.ndim != 3 or array.shape[0] != n_members or array.shape[2] != n_components:
         raise SPDError(
             f"{paths.merge_array}: has shape {array.shape}, {paths.meta.name} speaks of {n_members} members and "
             f"{n_components} components"
         )
+    if "iterations" in content and len(content["iterations"]) and content["iterations"][-1] >= array.shape[1]:
+        raise SPDError(f"{paths.merge_array}: holds some iterations only, and the member's history is not at hand")
     return array
 
 
