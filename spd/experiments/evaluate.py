@@ -19,7 +19,8 @@ Measured = dict[str, Any]
 def output_variants(model: ComponentModel, batch: Tensor, threshold: float) -> dict[str, Tensor]:
     """Outputs of the target, and of the run with its modules replaced by components.
 
-    Keys: target; all_components; active_only (importance above `threshold`, the others off); importances_as_masks.
+    Keys: target; all_components; active_only (importance above `threshold`, the others off); importances_as_masks; and,
+    to compare with, no_components.
     """
     target_output, inputs = model(batch, cache_type="input")
     importances = model.calc_causal_importances(inputs).lower_leaky
@@ -27,6 +28,7 @@ def output_variants(model: ComponentModel, batch: Tensor, threshold: float) -> d
         "all_components": {path: torch.ones_like(g) for path, g in importances.items()},
         "active_only": {path: (g > threshold).to(g.dtype) for path, g in importances.items()},
         "importances_as_masks": importances,
+        "no_components": {path: torch.zeros_like(g) for path, g in importances.items()},
     }
     return {"target": target_output} | {name: model(batch, mask_infos=mask) for name, mask in masks.items()}
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spd.data import iter_batches
+from spd.experiments.language_example import measure
 from spd.experiments.language_target import (
     END_OF_TEXT,
     LanguageTraining,
@@ -18,6 +19,7 @@ from spd.experiments.language_target import (
 )
 from spd.experiments.make_examples import main
 from spd.models.component_model import ComponentModel, SPDRunInfo
+from spd.run_files import EXAMPLES_DIRECTORY
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,13 @@ def test_training_learns_a_text_that_repeats() -> None:
 def test_a_missing_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train\.jsonl"):
         read_texts(tmp_path / "train.jsonl")
+
+
+def test_the_bundled_run_is_faithful_and_sparse_as_reported() -> None:
+    directory = EXAMPLES_DIRECTORY / "lm_kjv"
+    measured, reported = measure(directory), json.loads((directory / "report.json").read_text())
+    assert measured["kl_from_target"]["all_components"] < 1e-3
+    assert measured["kl_from_target"]["active_only"] < 0.25 * measured["kl_from_target"]["no_components"]
+    assert measured["sparsity"]["mean_active"] < 32
+    for part in ("kl_from_target", "cross_entropy"):
+        assert measured[part]["active_only"] == pytest.approx(reported[part]["active_only"], rel=0.01)

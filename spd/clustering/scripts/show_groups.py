@@ -158,15 +158,17 @@ def describe_groups(
     directory: Path,
     *,
     iteration: str = "best",
+    sort: str = "activity",
     n_groups: int = 20,
     min_size: int = 2,
     n_shown: int = 6,
     items: int = 256,
 ) -> list[ShownGroup]:
-    """The run's largest groups and what they are active on.
+    """The groups that do most, or the largest, and what they are active on.
 
     Args:
         directory: of a clustering run.
+        sort: `activity`, the sum of the importances of a group's components; or `size`, their number.
         min_size: smaller groups are left out.
         n_shown: tokens and contexts of each group.
         items: sequences (or feature vectors, a hundred times as many) that the model is run on.
@@ -180,36 +182,46 @@ def describe_groups(
     if config.model_path is None:
         raise ConfigError(f"{directory}: clusters a matrix of activations: there is no model to show its inputs")
     found = {cluster: labels for cluster, labels in groups_at(directory, iteration).items() if len(labels) >= min_size}
-    largest = sorted(found, key=lambda cluster: (-len(found[cluster]), cluster))[:n_groups]
+    clusters = sorted(found, key=lambda cluster: (-len(found[cluster]), cluster))
+    if sort == "size":
+        clusters = clusters[:n_groups]
     info = SPDRunInfo.from_path(config.model_path)
     is_language = info.config.task_config.task_name == "lm"
     threshold = config.merge_config.activation_threshold
     strengths = measure_strengths(
         info,
-        [found[cluster] for cluster in largest],
+        [found[cluster] for cluster in clusters],
         items if is_language else 100 * items,
         config.dataset_seed,
         _SOFT_THRESHOLD if threshold is None else threshold,
     )
     decode = _decoder(info) if is_language else None
-    shown = []
-    for index, cluster in enumerate(largest):
-        contexts: list[str] = []
-        if decode is None:
-            inputs = describe_features(strengths, index, n_shown)
-        else:
-            inputs, contexts = describe_tokens(strengths, index, decode, n_shown)
-        shown.append(
-            ShownGroup(
-                cluster=cluster,
-                n_components=len(found[cluster]),
-                modules=dict(Counter(label.rpartition(":")[0] for label in found[cluster])),
-                active_share=float(strengths.is_active[:, index].mean()),
-                inputs=inputs,
-                contexts=contexts,
-            )
-        )
-    return shown
+    order = np.arange(len(clusters))
+    if sort == "activity":
+        sizes = np.array([len(found[cluster]) for cluster in clusters])
+        order = np.argsort(-strengths.values.sum(axis=0) * sizes, kind="stable")
+    return [
+        _describe(strengths, int(index), clusters[index], found[clusters[index]], decode, n_shown)
+        for index in order[:n_groups]
+    ]
+
+
+def _describe(
+    strengths: Strengths, index: int, cluster: int, labels: list[str], decode: Any, n_shown: int
+) -> ShownGroup:
+    contexts: list[str] = []
+    if decode is None:
+        inputs = describe_features(strengths, index, n_shown)
+    else:
+        inputs, contexts = describe_tokens(strengths, index, decode, n_shown)
+    return ShownGroup(
+        cluster=cluster,
+        n_components=len(labels),
+        modules=dict(Counter(label.rpartition(":")[0] for label in labels)),
+        active_share=float(strengths.is_active[:, index].mean()),
+        inputs=inputs,
+        contexts=contexts,
+    )
 
 
 def render(group: ShownGroup) -> str:
@@ -245,7 +257,13 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.show_groups")
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of a clustering run")
     parser.add_argument("--iteration", default="best", metavar="I|best", help="after which merge (default: best)")
-    parser.add_argument("--groups", type=int, default=20, metavar="N", help="how many groups, largest first")
+    parser.add_argument("--groups", type=int, default=20, metavar="N", help="how many groups")
+    parser.add_argument(
+        "--sort",
+        choices=("activity", "size"),
+        default="activity",
+        help="which groups come first: those whose components' importances sum to most, or the largest",
+    )
     parser.add_argument("--min-size", type=int, default=2, metavar="N", help="leave out smaller groups")
     parser.add_argument("--shown", type=int, default=6, metavar="N", help="tokens and contexts of each group")
     parser.add_argument("--items", type=int, default=256, metavar="N", help="sequences that the model is run on")
@@ -257,6 +275,7 @@ def _body(arguments: argparse.Namespace) -> None:
     shown = describe_groups(
         arguments.directory,
         iteration=arguments.iteration,
+        sort=arguments.sort,
         n_groups=arguments.groups,
         min_size=arguments.min_size,
         n_shown=arguments.shown,
