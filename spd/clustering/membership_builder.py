@@ -113,10 +113,20 @@ class MembershipBuilder:
 
     def _add_blocks(self, blocks: list[np.ndarray]) -> None:
         blocks = [as_kept(block, self._activation_threshold) for block in blocks]
+        rows = self._open_rows(all(block.dtype == bool for block in blocks))
+        if all(block.dtype == np.float32 for block in blocks):
+            matrix = np.ascontiguousarray(blocks[0]) if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+            greatest = self._greatest.copy()
+            if rows.append_floats(matrix, self._activation_threshold, greatest):
+                self.add_statistics(np.zeros_like(greatest), greatest, self._totals([matrix]))
+                return
         least, greatest = (np.concatenate([extreme(part, axis=0) for part in blocks]) for extreme in (np.min, np.max))
-        total = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None
-        self.add_statistics(least, greatest, total)
-        self._open_rows(all(block.dtype == bool for block in blocks)).append_dense(blocks, self._activation_threshold)
+        self.add_statistics(least, greatest, self._totals(blocks))
+        rows.append_dense(blocks, self._activation_threshold)
+
+    def _totals(self, blocks: list[np.ndarray]) -> np.ndarray | None:
+        """The sum of each column, where it is needed."""
+        return np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None
 
     def _add_csr(self, matrix: "csr_array") -> None:
         if not matrix.has_canonical_format:

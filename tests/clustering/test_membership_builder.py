@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,6 +21,7 @@ def _modules(matrix: np.ndarray) -> dict[str, np.ndarray]:
 LABELS = ["b:0", "b:1", "a.pre:0", "a:0", "a:1"]
 
 
+@settings(deadline=None)
 @given(
     MATRICES,
     st.sampled_from([None, 0.1, 0.5]),

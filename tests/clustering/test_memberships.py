@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -39,6 +39,7 @@ def _expected(matrix: np.ndarray, threshold: float | None) -> np.ndarray:
     return matrix if threshold is None else (matrix > np.float32(threshold)).astype(np.float32)
 
 
+@settings(deadline=None)
 @given(MATRICES, THRESHOLDS)
 def test_every_kind_of_matrix_gives_the_same(matrix: np.ndarray, threshold: float | None) -> None:
     before = matrix.copy()
@@ -64,6 +65,7 @@ def test_every_kind_of_matrix_gives_the_same(matrix: np.ndarray, threshold: floa
     assert np.array_equal(matrix, before)
 
 
+@settings(deadline=None)
 @given(MATRICES)
 def test_booleans_are_taken_as_they_are(matrix: np.ndarray) -> None:
     active = matrix > 0.2
@@ -82,6 +84,7 @@ def test_sparse_input_with_duplicates_and_zeros_is_left_unchanged() -> None:
     assert matrix.data.tolist() == [0.25, 0.0, 0.5]
 
 
+@settings(deadline=None)
 @given(MATRICES, THRESHOLDS, st.integers(0, 2**32 - 1))
 def test_select_and_resample(matrix: np.ndarray, threshold: float | None, seed: int) -> None:
     made = Memberships.from_activations(matrix, _labels(matrix.shape[1]), threshold)
