@@ -159,7 +159,7 @@ def test_a_pipeline_from_submission_to_stable_groups(user: User, slurm: SlurmSer
 
 
 def test_require_all_compares_nothing_when_one_failed(user: User, slurm: SlurmService, only_in_ci: None) -> None:
-    user.write_config(n_runs=3, require_all=True)
+    user.write_config(n_runs=3, require_all=True, slurm_gpus=1)
     slurm.open_partition(False)
     paths = user.submit()
     blocked = paths.run(get_members(paths.ensemble_id)[2].run_id).directory
