@@ -38,10 +38,15 @@ class DistanceDistribution:
 
 
 def distance_distribution(distances: DistancesArray) -> DistanceDistribution:
-    """The distribution over pairs, from (n_iters, m, m) with the strictly lower triangle filled."""
-    points = spread(len(distances))
+    """The distribution over pairs, from (n_iters, m, m) with the strictly lower triangle filled.
+
+    Iterations that a method leaves out (NaN for every pair) are left out here, too.
+    """
     lower = np.tril_indices(distances.shape[1], -1)
-    pairs = distances[points][:, lower[0], lower[1]]
+    all_pairs = distances[:, lower[0], lower[1]]
+    known = np.flatnonzero(~np.isnan(all_pairs).all(axis=1) | (all_pairs.shape[1] == 0))
+    points = known[spread(len(known))]
+    pairs = all_pairs[points]
     quantiles = np.quantile(pairs, [0, 0.25, 0.5, 0.75, 1], axis=1) if pairs.size else np.zeros((5, 0))
     return DistanceDistribution(points + 1, pairs, quantiles)
 

@@ -54,6 +54,14 @@ def test_distance_distribution() -> None:
     assert distance_distribution(np.full((5, 1, 1), np.nan)).pairs.shape == (5, 0)
 
 
+def test_distance_distribution_leaves_out_iterations_without_values() -> None:
+    distances = np.full((6, 3, 3), np.nan)
+    distances[[1, 4]] = np.tril(np.ones((3, 3)), -1)
+    data = distance_distribution(distances)
+    np.testing.assert_array_equal(data.n_merges, [2, 5])
+    np.testing.assert_array_equal(data.quantiles, np.ones((5, 2)))
+
+
 def test_size_classes_by_hand() -> None:
     history = MergeHistory([f"m:{i}" for i in range(5)], MergeConfig(), np.array([[0, 1], [0, 1], [1, 2], [0, 1]]))
     data = size_classes(history)
