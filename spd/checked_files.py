@@ -34,14 +34,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = True) -> None:
-    """Write whole or not at all.
+    """Write whole or not at all; arrays of plain numbers, booleans or text only, which need no pickle to be read.
 
     Raises:
         SPDError: the file cannot be written.
     """
+    assert not any(array.dtype.hasobject for array in arrays.values()), "an array of objects would be pickled"
     save = np.savez_compressed if compressed else np.savez
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        save(file, allow_pickle=False, **arrays)
+        save(file, **arrays)
 
 
 def read_json(path: Path, *, required: Collection[str] = ()) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def component_activations(model: Any, device: "torch.device | str", batch: "Tens
     """
     import torch
 
+    if hasattr(model, "check_tokens") and batch.device.type == "cpu" and torch.device(device).type != "cpu":
+        model.check_tokens(batch)  # on the CPU the forward pass checks them itself
     with torch.no_grad():
         cache = model(batch.to(device, non_blocking=True), cache_type="input").cache
         return dict(model.calc_causal_importances(pre_weight_acts=cache, sampling="continuous").lower_leaky)
