@@ -7,7 +7,7 @@ sentence that names the file.
 import json
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,7 +40,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool 
         SPDError: the file cannot be written.
     """
     assert not any(array.dtype.hasobject for array in arrays.values()), "an array of objects would be pickled"
-    save = np.savez_compressed if compressed else np.savez
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         save(file, **arrays)
 
