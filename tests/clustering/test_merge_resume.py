@@ -109,8 +109,9 @@ def test_ctrl_c_without_a_checkpoint(memberships) -> None:
 
 
 def test_the_signal_handler_is_put_back(memberships, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     run(config_of(*METHODS[0]), memberships, checkpoint_path=tmp_path / "merge.npz")
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def interrupted(config: MergeConfig, memberships: Memberships, path: Path) -> None:

@@ -39,7 +39,8 @@ def run_command(
     """Parse the flags, run the body, and turn its errors into one sentence and an exit status."""
     arguments = parser.parse_args(argv)
     set_up_logging(debug=arguments.debug)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         body(arguments)
@@ -54,6 +55,8 @@ def run_command(
         if isinstance(error, Terminated):
             return 143
         return 130 if isinstance(error, KeyboardInterrupt) else 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
