@@ -24,7 +24,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     partner = ints[kernel.PARTNER]
     partner[partner >= 0] = new_of[partner[partner >= 0]]
     old_kept = ints[kernel.KEPT].copy()
-    rows, kept, n_free = _moved_rows(state, alive, old_kept, rows_that_fit(k, state.rows.itemsize, memory))
+    rows, kept, n_free = _moved_rows(state, alive, old_kept, rows_that_fit(k, state.rows.itemsize, memory), run)
     ints[kernel.KEPT] = kept
     ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
     state.at[kernel.N_FREE] = n_free
@@ -34,13 +34,14 @@ def compacted(state: State, memory: int, run: Workers) -> State:
         floats=state.floats[:, alive],
         rows=rows,
         spare=np.zeros((2, k), rows.dtype),
+        scratch=np.zeros(k),
     )
     fill_rows(smaller, run)
     return smaller
 
 
 def _moved_rows(
-    state: State, alive: np.ndarray, old_kept: np.ndarray, capacity: int
+    state: State, alive: np.ndarray, old_kept: np.ndarray, capacity: int, run: Workers
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows for the live containers only: the array, which row each has (-1: none), how many at the end are free."""
     k = len(alive)
@@ -48,6 +49,9 @@ def _moved_rows(
     rows = np.zeros((max(capacity, len(holders)), k), state.rows.dtype)
     kept = np.full(k, -1, np.int64)
     kept[holders] = np.arange(len(holders))
-    for row, holder in enumerate(holders):
-        rows[row] = state.rows[old_kept[holder], alive]
+    places = old_kept[holders]
+    run(
+        lambda first, last: merge_samples.gather_rows(state.rows, places[first:last], alive, rows[first:last]),
+        len(holders),
+    )
     return rows, kept, len(rows) - len(holders)

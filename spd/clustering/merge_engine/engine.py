@@ -59,6 +59,7 @@ class MergeEngine:
             floats=_float_table(memberships.counts),
             rows=np.zeros((plan.n_rows, n), plan.dtype),
             spare=np.zeros((2, n), plan.dtype),
+            scratch=np.zeros(n),
             pairs=np.zeros((options.n_merges, 2), np.int64),
             results=np.full((kernel.RESULT_ROWS, options.n_merges), np.nan),
             at=self._counters(memberships),
@@ -104,7 +105,8 @@ class MergeEngine:
         workers(task, n, part=max(64, -(-n // (8 * workers.n_threads))))
 
     def _with_own_buffers(self) -> State:
-        return self.state._replace(spare=np.zeros_like(self.state.spare))
+        """The state for one of several threads."""
+        return self.state._replace(spare=np.zeros_like(self.state.spare), scratch=np.zeros_like(self.state.scratch))
 
     def advance(self, n_merges: int) -> None:
         """Make up to n_merges merges; fewer when n_merges in all are done or no pair may be merged."""

@@ -159,17 +159,24 @@ def cheapest_pair(state):
     alive, low = state.ints[ALIVE], state.floats[LOW]
     while True:
         least = np.inf
+        next_least = np.inf
         p = -1
         for x in range(state.at[K_ALIVE]):
             value = low[alive[x]]
-            if value < least:
-                least = value
-                p = alive[x]
+            if value < next_least:
+                if value < least:
+                    next_least = least
+                    least = value
+                    p = alive[x]
+                else:
+                    next_least = value
         if p < 0:
             return -1, -1
-        if state.ints[FRESH, p] == state.at[DONE]:
-            return p, state.ints[PARTNER, p]
-        refresh_row(state, p)
+        if state.ints[FRESH, p] != state.at[DONE]:
+            refresh_row(state, p)
+            if not low[p] < next_least:  # another row may come first now
+                continue
+        return p, state.ints[PARTNER, p]
 
 
 @kernel()

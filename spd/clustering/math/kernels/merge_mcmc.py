@@ -22,7 +22,6 @@ from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_random import uniform
 from spd.clustering.math.kernels.merge_state import (
     ALIVE,
-    BUFFER,
     K_ALIVE,
     MASS,
     MASS_REF,
@@ -53,7 +52,7 @@ def finite_exp(exponent):
 @kernel(nogil=True)
 def weigh_row(state, p, row):
     """Make the bound of p exact and leave each partner's weight, by position, in the buffer."""
-    floats, buffer = state.floats, state.floats[BUFFER]
+    floats, buffer = state.floats, state.scratch
     k = state.at[K_ALIVE]
     beta = inverse_temperature(state.sums)
     log_k = math.log2(max(k - 1, 1))
@@ -139,7 +138,7 @@ def draw_row(state):
 @kernel()
 def draw_by_weight(state):
     """The containers of a pair, (-1, -1) when there is none."""
-    mass, reference, buffer = state.floats[MASS], state.floats[REFERENCE], state.floats[BUFFER]
+    mass, reference, buffer = state.floats[MASS], state.floats[REFERENCE], state.scratch
     beta = inverse_temperature(state.sums)
     while True:
         p = draw_row(state)
@@ -175,7 +174,11 @@ def drop_weights(state, gone, row):
         count = row[p]
         if p == gone or (need_active and count == 0):
             continue
-        weight = finite_exp(beta * (reference[p] - pair_cost(state, p, gone, count, log_k)))
+        exponent = beta * (reference[p] - pair_cost(state, p, gone, count, log_k))
+        if abs(exponent) < 0.5:  # exp(z) is never below this polynomial, and a bound may keep what is too much
+            weight = 1.0 + exponent * (1.0 + exponent * (0.5 + exponent / 6.0))
+        else:
+            weight = finite_exp(exponent)
         mass[p] = max(mass[p] - weight, 0.0) + ROUNDING_GUARD * mass[p]
 
 

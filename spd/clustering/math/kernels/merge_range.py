@@ -3,9 +3,11 @@
 The least G is known from merge_bounds. For the greatest, upper[p] is kept at or above every G(p, .): it is made for a
 log2(k - 1) a little ahead of the present one, where every G is greater, and moved on when that is reached.
 
-Drawing: random pairs are proposed until one is under the cut-off, for a bounded number of tries; when none is, few
-pairs qualify, and the rows whose lower bound is under the cut-off are read. Both ways are exactly uniform. Rows are
-read at once when that is no more work than the tries.
+Drawing: when many pairs may qualify, a few random ones are proposed and the first under the cut-off is taken. Else
+every considered pair lies between two rows whose exact minimum is under the cut-off. Each of these m rows has one, so
+a random pair of them is under the cut-off with probability 1/m at least, and a few tries for each row nearly always
+find one; if not, or if that is little work, the considered pairs are counted, by reading only rows whose second bound
+is under the cut-off. All ways are exactly uniform.
 """
 
 import math
@@ -13,7 +15,7 @@ import math
 import numpy as np
 
 from spd.clustering.math.kernels.merge_bits import common_bits
-from spd.clustering.math.kernels.merge_bounds import cheapest_pair, pair_cost, row_of, scan_upper
+from spd.clustering.math.kernels.merge_bounds import cheapest_pair, pair_cost, refresh_row, row_of, scan_upper
 from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_random import uniform, uniform_pair
 from spd.clustering.math.kernels.merge_samples import count_pair
@@ -21,20 +23,25 @@ from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
     ALIVE,
     DONE,
+    FRESH,
     IS_BITS,
     K_ALIVE,
     KEPT,
+    LEAST,
     LOW,
     NEED_ACTIVE,
     PARAMETER,
+    PARTNER,
+    SECOND,
     SEEN,
     SIZE,
     UPPER,
     UPPER_L,
 )
 
-MIN_TRIES = 64
+MIN_TRIES = 64  # with so many, hits among the tries also estimate the share
 READS_PER_TRY = 64  # one try costs about as much as reading so many entries of a row
+TRIES_PER_ROW = 4
 
 
 @kernel()
@@ -122,14 +129,38 @@ def nth_considered(state, x, cutoff, log_k, wanted):
 
 
 @kernel()
+def considered_rows(state, cutoff):
+    """Containers of the rows that hold considered pairs, in group order, and how many of them must be read to count
+    those: all but the ones whose second bound is above the cut-off. Their bounds are exact afterwards."""
+    low, second = state.floats[LOW], state.floats[SECOND]
+    found = np.empty(state.at[K_ALIVE], np.int64)
+    n_found = 0
+    n_read = 0
+    for x in range(state.at[K_ALIVE]):
+        p = state.ints[ALIVE, x]
+        if low[p] <= cutoff and state.ints[FRESH, p] != state.at[DONE]:
+            refresh_row(state, p)
+        if low[p] <= cutoff:
+            found[n_found] = p
+            n_found += 1
+            n_read += second[p] <= cutoff
+    return found[:n_found], n_read
+
+
+@kernel()
 def draw_by_reading(state, cutoff, log_k):
-    """A uniform pair among those considered, by counting them; the last result is their number."""
+    """A uniform pair among those considered, by counting them; the last result is their number. Bounds are exact."""
     k = state.at[K_ALIVE]
+    least, partner = state.ints[LEAST], state.ints[PARTNER]
     counts = np.zeros(k, np.int64)
     total = 0
     for x in range(k):
-        if state.floats[LOW, state.ints[ALIVE, x]] <= cutoff:
-            counts[x] = nth_considered(state, x, cutoff, log_k, -1)[1]
+        p = state.ints[ALIVE, x]
+        if state.floats[LOW, p] <= cutoff:
+            if state.floats[SECOND, p] > cutoff:  # only the pair with the partner, counted from its first group
+                counts[x] = least[partner[p]] > least[p]
+            else:
+                counts[x] = nth_considered(state, x, cutoff, log_k, -1)[1]
             total += counts[x]
     wanted = int(uniform(state.random) * total)
     x = 0
@@ -140,47 +171,57 @@ def draw_by_reading(state, cutoff, log_k):
 
 
 @kernel()
-def draw_by_trying(state, cutoff, log_k, max_tries):
-    """A uniform pair among those considered, (-1, -1) when max_tries pairs gave none; the last result is the share of
-    the tries that did."""
-    alive, k = state.ints[ALIVE], state.at[K_ALIVE]
+def draw_by_trying(state, rows, cutoff, log_k, max_tries):
+    """A uniform pair among those considered, all of which are between `rows` (containers); (-1, -1) when max_tries
+    pairs gave none. The last result is the share of the tries that did."""
     p = -1
     q = -1
     hits = 0
     tries = 0
-    while tries < MIN_TRIES or (hits == 0 and tries < max_tries):
-        x, y = uniform_pair(state.random, k)
+    while tries < max_tries and (tries < MIN_TRIES or hits == 0):
+        x, y = uniform_pair(state.random, len(rows))
         tries += 1
-        if is_considered(state, alive[x], alive[y], cutoff, log_k):
+        if is_considered(state, rows[x], rows[y], cutoff, log_k):
             if hits == 0:
-                p = alive[x]
-                q = alive[y]
+                p = rows[x]
+                q = rows[y]
             hits += 1
     return p, q, hits / tries
 
 
 @kernel()
+def draw_under(state, cutoff, log_k):
+    """A uniform pair with G <= cutoff, and the share of all pairs that have it: counted, or estimated."""
+    k = state.at[K_ALIVE]
+    alive, low = state.ints[ALIVE], state.floats[LOW]
+    n_pairs = k * (k - 1) / 2
+    n_rows = 0
+    for x in range(k):
+        n_rows += low[alive[x]] <= cutoff
+    if k > MIN_TRIES and 2 * n_rows > k:  # many may qualify: no need to make bounds exact
+        p, q, share = draw_by_trying(state, alive[:k], cutoff, log_k, MIN_TRIES)
+        if p >= 0:
+            return p, q, share
+    rows, n_read = considered_rows(state, cutoff)
+    if n_read * k > MIN_TRIES * READS_PER_TRY:
+        m = len(rows)
+        p, q, share = draw_by_trying(state, rows, cutoff, log_k, max(MIN_TRIES, TRIES_PER_ROW * m))
+        if p >= 0:
+            return p, q, share * (m * (m - 1) / 2) / n_pairs
+    p, q, total = draw_by_reading(state, cutoff, log_k)
+    return p, q, total / n_pairs
+
+
+@kernel()
 def draw_in_range(state):
-    """A pair of the range, and the share of all pairs that is in it: counted, or estimated from the tries."""
-    p, q = cheapest_pair(state)
+    """A pair of the range, and the share of all pairs that is in it; (-1, -1, NaN) when there is no pair."""
+    p, _ = cheapest_pair(state)
     if p < 0:
         return -1, -1, np.nan
-    k = state.at[K_ALIVE]
-    low = state.floats[LOW]
-    log_k = math.log2(k - 1)
-    least = low[p]
+    log_k = math.log2(state.at[K_ALIVE] - 1)
+    least = state.floats[LOW, p]
     move_upper_ahead(state)
     greatest = greatest_cost(state)
     threshold = state.sums[PARAMETER]
     cutoff = greatest if threshold == 1.0 else least + threshold * (greatest - least)
-    n_rows = 0
-    for x in range(k):
-        if low[state.ints[ALIVE, x]] <= cutoff:
-            n_rows += 1
-    max_tries = n_rows * k // READS_PER_TRY
-    if max_tries >= MIN_TRIES:
-        p, q, share = draw_by_trying(state, cutoff, log_k, max_tries)
-        if p >= 0:
-            return p, q, share
-    p, q, total = draw_by_reading(state, cutoff, log_k)
-    return p, q, total / (k * (k - 1) / 2)
+    return draw_under(state, cutoff, log_k)

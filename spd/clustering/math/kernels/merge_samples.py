@@ -233,3 +233,12 @@ def renumber_rows(state, new_of):
                     row_vals[write] = row_vals[y]
                 write += 1
         row_len[sample] = write - row_start[sample]
+
+
+@kernel(nogil=True)
+def gather_rows(rows, wanted, columns, out):
+    """out[t] = rows[wanted[t], columns]."""
+    for t in range(len(wanted)):
+        row = rows[wanted[t]]
+        for x in range(len(columns)):
+            out[t, x] = row[columns[x]]

@@ -36,8 +36,7 @@ UPPER = 5  # no G(p, .) is above it (merge_range)
 REFERENCE = 6  # exp(-beta G(p, .)) sums up to at most
 MASS = 7  # mass exp(-beta reference) (merge_mcmc)
 SCALE = 8  # exp(-beta (reference - sums[MASS_REF]))
-BUFFER = 9
-FLOAT_ROWS = 10
+FLOAT_ROWS = 9
 
 # Rows of `spare`.
 ROW = 0  # a row of coactivations that is not kept
@@ -102,6 +101,7 @@ class State(NamedTuple):
     floats: np.ndarray  # (FLOAT_ROWS, n) float64
     rows: np.ndarray  # (kept, n) int32 or float64
     spare: np.ndarray  # (2, n) dtype of rows
+    scratch: np.ndarray  # (n,) float64
     pairs: np.ndarray  # (T, 2) int64: group indices before each merge, the smaller first
     results: np.ndarray  # (RESULT_ROWS, T) float64
     at: np.ndarray  # (AT_SIZE,) int64
