@@ -21,6 +21,8 @@ import numpy as np
 
 CASES = ("small", "standard", "dense", "first")
 LONG_CASES = ("largest", "wide")
+LONG_MEMORY_GB = 3.0
+"""What those may keep of coactivations: the default would take half of what the machine has."""
 SAMPLERS = {
     "greedy": ("range", 0.0),
     "range 0.05": ("range", 0.05),
@@ -30,19 +32,27 @@ SAMPLERS = {
 }
 
 
-def merge_seconds(memberships, sampler: str = "greedy") -> float:
+def merge_seconds(memberships, sampler: str = "greedy", memory_limit_gb: float | None = None) -> float:
     """Wall seconds of `merge_iteration` down to one group, first coactivations included."""
     import warnings
 
     from spd.clustering.merge import merge_iteration
-    from spd.clustering.merge_config import MergeConfig
+    from spd.clustering.merge_config import MergeConfig, MergeOptions
 
     method, parameter = SAMPLERS[sampler]
     name = {"range": "threshold", "mcmc": "temperature", "exp_rank": "decay"}[method]
     config = MergeConfig(iters=None, merge_pair_sampling_method=method, merge_pair_sampling_kwargs={name: parameter})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return seconds(lambda: merge_iteration(config, memberships, memberships.labels, rng=np.random.default_rng(0)))
+        return seconds(
+            lambda: merge_iteration(
+                config,
+                memberships,
+                memberships.labels,
+                rng=np.random.default_rng(0),
+                merge_options=MergeOptions(memory_limit_gb=memory_limit_gb),
+            )
+        )
 
 
 def seconds(task: Callable[[], object]) -> float:
@@ -142,7 +152,7 @@ def _alone(n: int, n_samples: int, n_active: float, goal: str) -> None:
 
     memberships = planted_memberships(n, n_samples, n_active)
     warm_up("greedy")
-    ours = merge_seconds(memberships)
+    ours = merge_seconds(memberships, memory_limit_gb=LONG_MEMORY_GB)
     print(f"{f'n = {n:,}, N = {n_samples:,}, {n_active:.0f} active':<42} {ours:>9.2f} s {'':<46} goal {goal}")
 
 
