@@ -19,7 +19,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     new_of = np.full(n, -1, np.int64)
     new_of[alive] = np.arange(k)
     merge_samples.renumber_rows(state, new_of)
-    ints = state.ints[:, alive]
+    ints = np.ascontiguousarray(state.ints[:, alive])  # fancy indexing may return another layout
     ints[kernel.ALIVE] = np.arange(k)
     partner = ints[kernel.PARTNER]
     partner[partner >= 0] = new_of[partner[partner >= 0]]
@@ -29,9 +29,9 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
     state.at[kernel.N_FREE] = n_free
     smaller = state._replace(
-        bits=state.bits[alive] if state.bits.size else state.bits,
+        bits=np.ascontiguousarray(state.bits[alive]) if state.bits.size else state.bits,
         ints=ints,
-        floats=state.floats[:, alive],
+        floats=np.ascontiguousarray(state.floats[:, alive]),
         rows=rows,
         spare=np.zeros((2, k), rows.dtype),
         scratch=np.zeros(k),

@@ -85,7 +85,7 @@ def scan_row(state, p, row, log_k):
     need_active = state.at[NEED_ACTIVE] == 1
     least = np.inf
     second = np.inf
-    partner = -1
+    partner = np.int64(-1)
     s_p = s[p]
     r_p = r[p]
     for x in range(state.at[K_ALIVE]):
@@ -160,7 +160,7 @@ def cheapest_pair(state):
     while True:
         least = np.inf
         next_least = np.inf
-        p = -1
+        p = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
             value = low[alive[x]]
             if value < next_least:

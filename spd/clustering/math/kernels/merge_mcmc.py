@@ -123,7 +123,7 @@ def draw_row(state):
             return -1
         total = total_mass(state)
     wanted = uniform(state.random) * total
-    last = -1
+    last = np.int64(-1)
     for x in range(state.at[K_ALIVE]):
         p = state.ints[ALIVE, x]
         part = state.floats[MASS, p] * state.floats[SCALE, p]
@@ -151,7 +151,7 @@ def draw_by_weight(state):
         if uniform(state.random) >= share:
             continue
         wanted = uniform(state.random) * mass[p]
-        last = -1
+        last = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
             if buffer[x] > 0:
                 last = state.ints[ALIVE, x]

@@ -66,7 +66,7 @@ def greatest_cost(state):
     found = -np.inf
     while True:
         top = found
-        p = -1
+        p = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
             g = alive[x]
             if upper[g] > top and seen[g] != state.at[DONE]:
@@ -174,8 +174,8 @@ def draw_by_reading(state, cutoff, log_k):
 def draw_by_trying(state, rows, cutoff, log_k, max_tries):
     """A uniform pair among those considered, all of which are between `rows` (containers); (-1, -1) when max_tries
     pairs gave none. The last result is the share of the tries that did."""
-    p = -1
-    q = -1
+    p = np.int64(-1)
+    q = np.int64(-1)
     hits = 0
     tries = 0
     while tries < max_tries and (tries < MIN_TRIES or hits == 0):

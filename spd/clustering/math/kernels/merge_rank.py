@@ -87,7 +87,7 @@ def next_row(state):
     """Position of the first row, by lower bound and then group order, that was not used in this selection."""
     alive, seen, low = state.ints[ALIVE], state.ints[SEEN], state.floats[LOW]
     best = np.inf
-    position = -1
+    position = np.int64(-1)
     for x in range(state.at[K_ALIVE]):
         p = alive[x]
         if low[p] < best and seen[p] != state.at[DONE]:
