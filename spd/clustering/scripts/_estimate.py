@@ -89,7 +89,7 @@ def describe_estimate(
         ),
         ("memory", f"harvest {_gib(one.harvest_bytes)}; each merge {_gib(one.merge_bytes)}"),
         ("time", f"harvest {_duration(one.harvest_s)} a member; merge {_duration(one.merge_s)} a member"),
-        ("in all", f"about {_duration(config.n_runs * one.harvest_s + rounds * one.merge_s)} and the distances"),
+        ("in all", f"{_duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
     ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
 
