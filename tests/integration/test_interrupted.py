@@ -21,7 +21,7 @@ from spd.clustering.merge_history import MergeHistory
 from spd.clustering.storage import EnsemblePaths
 
 METHOD = "perm_invariant_hamming"
-N_MOMENTS = 30 if os.environ.get("SPD_CI") else 3
+N_MOMENTS = 6 if os.environ.get("SPD_CI") else 3
 
 
 class _Place:
