@@ -17,7 +17,7 @@ from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 
-VERSION = 1
+VERSION = 2
 SECONDS = 30.0
 """The least time between two checkpoints."""
 SHARE = 0.04

@@ -5,7 +5,8 @@ import numpy as np
 from spd.clustering.math.kernels import merge_samples
 from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.math.kernels.merge_state import State
-from spd.clustering.merge_engine.representation import Workers, fill_rows, rows_that_fit
+from spd.clustering.merge_engine.representation import fill_rows, row_id_type, rows_that_fit
+from spd.clustering.merge_engine.workers import Workers
 
 
 def compacted(state: State, memory: int, run: Workers) -> State:
@@ -29,6 +30,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
     state.at[kernel.N_FREE] = n_free
     smaller = state._replace(
+        row_ids=state.row_ids.astype(row_id_type(k), copy=False),
         bits=np.ascontiguousarray(state.bits[alive]) if state.bits.size else state.bits,
         ints=ints,
         floats=np.ascontiguousarray(state.floats[:, alive]),

@@ -1,7 +1,7 @@
 """A merge in progress: makes merges, and answers what the state is now."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +10,16 @@ from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.compaction import compacted
-from spd.clustering.merge_engine.representation import Plan, Workers, choose, entry_counts, first_rows, make_samples
+from spd.clustering.merge_engine.large import join_large
+from spd.clustering.merge_engine.representation import Plan, choose, entry_counts, first_rows, make_samples
+from spd.clustering.merge_engine.workers import Workers
 
 COMPACT_AT = 0.5
 """The share of containers that are live when they are renumbered."""
 COMPACT_FROM = 64
 """Fewer containers are not worth it."""
+LARGE_ENTRIES = 2_000_000
+"""A merge that reads so many entries of rows is shared between threads."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class EngineOptions:
     n_threads: int = 1
     use_bits: bool | None = None
     """None: chosen by estimated work."""
+    large: int | None = None
+    """Merges that move so many samples are shared between threads; None: chosen by the length of the rows."""
 
 
 class MergeEngine:
@@ -81,7 +87,8 @@ class MergeEngine:
         at[kernel.NEED_ACTIVE] = self.options.need_active
         at[kernel.IS_SOFT] = memberships.is_soft
         at[kernel.IS_BITS] = self.plan.use_bits
-        at[kernel.MARKED] = -1
+        at[kernel.MARKED] = at[kernel.WAITING_I] = -1
+        at[kernel.LARGE] = self.options.large or LARGE_ENTRIES * memberships.n_samples // max(1, memberships.nnz)
         at[kernel.HAS_UPPER] = self._kernel_name == "range"
         return at
 
@@ -110,27 +117,34 @@ class MergeEngine:
 
     def advance(self, n_merges: int) -> None:
         """Make up to n_merges merges; fewer when n_merges in all are done or no pair may be merged."""
-        self._make(_ADVANCE[self._kernel_name], min(n_merges, self.options.n_merges - self.n_done))
+        self._make(_STEPS[self._kernel_name], min(n_merges, self.options.n_merges - self.n_done))
 
     def replay(self, pairs: np.ndarray, results: np.ndarray) -> None:
         """Make merges that were made before, from the start. What is known of the rows is not kept up."""
         self.state.pairs[: len(pairs)] = pairs
         self.state.results[:, : len(pairs)] = results
-        self._make(merge_run.replay, len(pairs))
+        self._make((merge_run.replay, merge_run.finish_replay), len(pairs))
 
-    def _make(self, kernel_function: Callable[[State, int], None], n_merges: int) -> None:
-        """Run a kernel for n_merges merges, with the containers renumbered whenever enough of them are dead.
+    def _make(self, step: tuple[Any, Any], n_merges: int) -> None:
+        """Run kernels for n_merges merges, with the containers renumbered whenever enough of them are dead.
 
         Renumbering depends on the number of groups only, so that a replay does it at the same points.
         """
-        while n_merges > 0 and not self.is_finished:
+        advance, finish = step
+        until = self.n_done + n_merges
+        while self.n_done < until and not self.is_finished:
             n = self.state.ints.shape[1]
             compact_at = int(COMPACT_AT * n) if n >= COMPACT_FROM else 0
-            part = min(n_merges, max(1, self.k_groups - compact_at))
-            kernel_function(self.state, part)
-            n_merges -= part
+            advance(self.state, min(until - self.n_done, max(1, self.k_groups - compact_at)))
+            if self.is_amid_merge:
+                finish(self.state, join_large(self.state, self._workers))
             if self.k_groups <= compact_at:
                 self.state = compacted(self.state, self.options.memory, self._workers)
+
+    @property
+    def is_amid_merge(self) -> bool:
+        """Whether a merge is half made: an interrupt has to wait then."""
+        return int(self.state.at[kernel.WAITING_I]) >= 0
 
     @property
     def n_done(self) -> int:
@@ -186,12 +200,13 @@ class MergeEngine:
         return self.state.results[which, : self.n_done].copy()
 
 
-_ADVANCE = {
-    "greedy": merge_run.advance_greedy,
-    "range": merge_run.advance_range,
-    "mcmc": merge_run.advance_mcmc,
-    "exp_rank": merge_run.advance_rank,
+_STEPS = {
+    "greedy": (merge_run.advance_greedy, merge_run.finish_bounds),
+    "range": (merge_run.advance_range, merge_run.finish_bounds),
+    "mcmc": (merge_run.advance_mcmc, merge_run.finish_mcmc),
+    "exp_rank": (merge_run.advance_rank, merge_run.finish_bounds),
 }
+"""Many merges, and the completion of one that several threads have joined."""
 
 
 def _int_table(sizes: np.ndarray) -> np.ndarray:

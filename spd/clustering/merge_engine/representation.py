@@ -4,8 +4,6 @@ Sparse rows pay for every active entry, bitsets for every sample of every pair; 
 of activity. Soft memberships are always sparse rows.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +12,7 @@ from spd.clustering.math.kernels import merge_bits, merge_bounds, merge_samples
 from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge_engine.workers import Workers
 
 # Nanoseconds, measured; only their ratio matters.
 _READ = 0.4  # an entry of a row passed over
@@ -71,7 +70,7 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
         n,
         row_start=row_start.copy(),
         row_len=row_len,
-        row_ids=memberships.indices.astype(np.uint32),
+        row_ids=memberships.indices.astype(row_id_type(n)),
         marks=np.full(memberships.n_samples, -1, np.int32),
         row_vals=np.zeros(0) if memberships.values is None else memberships.values.astype(np.float64),
         seg_samples=seg_samples,
@@ -79,7 +78,7 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     )
 
 
-def first_rows(state: State, run: "Workers") -> None:
+def first_rows(state: State, run: Workers) -> None:
     """Count the coactivations of single components into `state.rows`: all of them, or as many rows as there are."""
     n_rows, n = state.rows.shape
     kept = state.ints[kernel.KEPT]
@@ -98,7 +97,7 @@ def first_rows(state: State, run: "Workers") -> None:
     run(lambda first, last: merge_samples.mirror_upper(state.rows, first, last), n)
 
 
-def fill_rows(state: State, run: "Workers") -> None:
+def fill_rows(state: State, run: Workers) -> None:
     """Use the free rows, which are zero, for the most frequent groups that have none."""
     ints = state.ints
     k = int(state.at[kernel.K_ALIVE])
@@ -115,32 +114,14 @@ def fill_rows(state: State, run: "Workers") -> None:
     state.at[kernel.N_FREE] = left
 
 
+def row_id_type(n: int) -> type:
+    """What holds a container's number: reading rows of samples is most of the work, so short numbers are quicker."""
+    return np.uint16 if n <= 2**16 else np.uint32
+
+
 def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
     """How many rows of n coactivations `memory` bytes hold, with a quarter of them twice while they are moved."""
     return min(n, max(0, int(memory / 1.25) // max(1, n * itemsize)))
-
-
-class Workers:
-    """Runs a kernel that releases the interpreter lock over 0 .. n - 1 in parts, on some threads.
-
-    Every part writes places of its own, so results do not depend on the number of threads.
-    """
-
-    def __init__(self, n_threads: int) -> None:
-        self.n_threads = n_threads
-
-    def __call__(self, task: Callable[[int, int], object], n: int, part: int = 64) -> None:
-        starts = range(0, n, part)
-        if self.n_threads == 1 or len(starts) < 2:
-            for start in starts:
-                task(start, min(start + part, n))
-            return
-        pool = ThreadPoolExecutor(self.n_threads)
-        try:
-            for future in [pool.submit(task, start, min(start + part, n)) for start in starts]:
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # on an interrupt what has not begun never does
 
 
 def entry_counts(memberships: Memberships) -> np.ndarray:
@@ -154,7 +135,7 @@ def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
     empty: dict[str, np.ndarray] = {
         "row_start": np.zeros(0, np.int64),
         "row_len": np.zeros(0, np.int32),
-        "row_ids": np.zeros(0, np.uint32),
+        "row_ids": np.zeros(0, row_id_type(n)),
         "marks": np.zeros(0, np.int32),
         "row_vals": np.zeros(0),
         "seg_samples": np.zeros(0, np.int32),

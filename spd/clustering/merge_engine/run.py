@@ -1,12 +1,13 @@
 """Drives an engine to its end: in calls short enough to be interrupted, with observers and checkpoints in between."""
 
-import contextlib
 import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Self
 
 from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import MergeEngine
@@ -48,11 +49,12 @@ def run(
     minimum = _Minimum(engine)
     per_call = 1
     try:
-        with _interrupt_on_sigterm(checkpoint is not None):
+        with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
             while not engine.is_finished:
                 done = engine.n_done
                 started = time.monotonic()
                 engine.advance(per_call)
+                interrupts.raise_deferred()
                 if observe is not None:
                     if engine.n_done > done:
                         observe(done)
@@ -94,15 +96,41 @@ class _Minimum:
         return None
 
 
-@contextlib.contextmanager
-def _interrupt_on_sigterm(wanted: bool) -> Iterator[None]:
-    """While inside, SIGTERM interrupts like Ctrl-C, unless the program handles it already."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if not (wanted and in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+class _Interrupts:
+    """While inside, an interrupt that comes while a merge is half made waits until it is whole.
+
+    Args:
+        sigterm: whether SIGTERM interrupts like Ctrl-C, unless the program handles it already.
+    """
+
+    def __init__(self, engine: MergeEngine, *, sigterm: bool) -> None:
+        self._engine = engine
+        self._sigterm = sigterm
+        self._before: dict[int, Any] = {}
+        self._deferred: int | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler) or (number == signal.SIGTERM and self._sigterm and handler is signal.SIG_DFL):
+                    self._before[number] = handler
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._engine.is_amid_merge:
+            self._deferred = number
+            return
+        before = self._before[number]
+        (before if callable(before) else signal.default_int_handler)(number, frame)
+
+    def raise_deferred(self) -> None:
+        """Interrupt now, if an interrupt had to wait."""
+        if self._deferred is not None:
+            number, self._deferred = self._deferred, None
+            self._handle(number, None)

@@ -8,7 +8,8 @@ the group that the row's atom is in there.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
 class Table(NamedTuple):
@@ -27,7 +28,7 @@ class Table(NamedTuple):
     group_atoms: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def count_row(table, atom, first, counts, touched):
     """Count in how many members each atom from `first` on is together with `atom`: into counts, which was 0, and
     touched.
@@ -51,7 +52,7 @@ def count_row(table, atom, first, counts, touched):
     return n_touched
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def alive_together(table, a, b):
     """The number of members in which both atoms are alive."""
     n_members = table.group.shape[1]
@@ -66,7 +67,7 @@ def alive_together(table, a, b):
     return both
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def link(table, threshold, least_alive):
     """(n_atoms,) the least atom of each atom's block: atoms are linked by a co-association >= threshold.
 
@@ -89,7 +90,7 @@ def link(table, threshold, least_alive):
     return block
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _root(block, atom):
     while block[atom] != atom:
         block[atom] = block[block[atom]]
@@ -97,13 +98,13 @@ def _root(block, atom):
     return atom
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _join(block, a, b):
     a, b = _root(block, a), _root(block, b)
     block[max(a, b)] = min(a, b)
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def dense_block(table, atoms, least_alive):
     """(b, b) float32 co-association between the given atoms; 0 where there is too little evidence."""
     n_atoms = table.size.size
@@ -125,7 +126,7 @@ def dense_block(table, atoms, least_alive):
     return matrix
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def average_linkage(similarity, size, least):
     """Agglomerate by mean similarity down to `least`, by nearest-neighbour chains (Murtagh 1983).
 
@@ -177,7 +178,7 @@ def average_linkage(similarity, size, least):
         size[keep] += size[gone]
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def cores(table, order, least_alive):
     """(n_atoms,) a core for each atom: any two of a core's atoms are together wherever both are alive.
 
@@ -211,7 +212,7 @@ def cores(table, order, least_alive):
     return core
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _agreement(group, known):
     """In how many members both are known, or -1 if they differ in one of these."""
     shared = 0
@@ -223,7 +224,7 @@ def _agreement(group, known):
     return shared
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _all_alive_enough(table, atom, other, following, least_alive):
     while other >= 0:
         if alive_together(table, atom, other) < least_alive:

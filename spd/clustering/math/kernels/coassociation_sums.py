@@ -1,12 +1,12 @@
 """Sums over rows of co-association: how firm groups are, how sure places are, how many pairs are in doubt."""
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.coassociation_rows import alive_together, count_row
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def group_sums(table, group_of, start, atoms, n_others):
     """Co-association inside groups, and from each atom and group to the other groups.
 
@@ -68,7 +68,7 @@ def group_sums(table, group_of, start, atoms, n_others):
     return inside, nearest, nearest_mean, own, others, other_means
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _inside(table, members, atom, counts, inside):
     """Add an atom's pairs inside its group (each pair of atoms from both sides, hence halves). Returns their mean."""
     size = table.size[atom]
@@ -93,7 +93,7 @@ def _inside(table, members, atom, counts, inside):
     return values / pairs if pairs else np.nan
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _insert(groups, means, group, mean):
     """Keep the highest means, descending; among equals the lower group."""
     for k in range(groups.size):
@@ -102,7 +102,7 @@ def _insert(groups, means, group, mean):
             mean, means[k] = means[k], mean
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def ambiguous_pairs(table, low, high):
     """Pairs of components with low < co-association < high, and pairs that are together at least once."""
     n_atoms = table.size.size
@@ -129,13 +129,13 @@ def ambiguous_pairs(table, low, high):
     return ambiguous, ever
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(nogil=True, inline="always")
 def _is_between(count, both, low, high):
     """Shares are fractions of small whole numbers: compared so that 9 of 10 is not below 0.9."""
     return (low + 1e-9) * both < count < (high - 1e-9) * both
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _is_long(table, atom):
     """Whether comparing with every atom, in order, is less work than walking the lists of the atom's groups."""
     n_atoms, n_members = table.group.shape
@@ -147,7 +147,7 @@ def _is_long(table, atom):
     return 8 * walked > n_atoms * n_members
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _pairs_of_long_row(table, by_member, atom, low, high):
     """(ambiguous, ever together) over the pairs of an atom with the later ones; plain loops that vectorise."""
     n_members, n_atoms = by_member.shape
@@ -175,7 +175,7 @@ def _pairs_of_long_row(table, by_member, atom, low, high):
     return ambiguous * table.size[atom], ever * table.size[atom]
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def image(table, atom_bins, n_bins):
     """(n_bins, n_bins) sums of co-association over pairs of components, each with itself included.
 

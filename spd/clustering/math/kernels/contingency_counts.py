@@ -6,12 +6,12 @@ C(n_ij, 2) and n_ij log n_ij over the cells.
 """
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.contingency_table import from_labels, merge_groups, singletons
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def x_log_x_table(n):
     """(n + 1,) x log x in nats, 0 at 0."""
     table = np.zeros(n + 1)
@@ -20,7 +20,7 @@ def x_log_x_table(n):
     return table
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def sums_of_merges(big_a, small_a, start_a, big_b, small_b, start_b, ends_a, ends_b, x_log_x):
     """The sums after ends_a[t] merges in A and ends_b[t] in B (both ascending).
 
@@ -45,7 +45,7 @@ def sums_of_merges(big_a, small_a, start_a, big_b, small_b, start_b, ends_a, end
     return pairs, entropies
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _add_merge(side, opposite, big, small, cell_of, x_log_x, pairs, entropies, which):
     first, second = side.size[big], side.size[small]
     pairs[which] += first * second
@@ -55,7 +55,7 @@ def _add_merge(side, opposite, big, small, cell_of, x_log_x, pairs, entropies, w
     entropies[2] += more_information
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def sums_of_labels(labels_a, labels_b, k_a, k_b, x_log_x):
     """The same sums, (3,) and (3,), for two partitions given by labels 0 .. k-1."""
     rows, columns = from_labels(labels_a, labels_b, k_a, k_b)
@@ -73,7 +73,7 @@ def sums_of_labels(labels_a, labels_b, k_a, k_b, x_log_x):
     return pairs, entropies
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def expected_mutual_information(sizes_a, times_a, sizes_b, times_b, n, log_factorial):
     """The mean of the mutual information (nats) of two random partitions with the given group sizes.
 

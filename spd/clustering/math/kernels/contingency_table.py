@@ -11,7 +11,8 @@ move down to the end of the larger group's: at most n log2 n moves over a whole 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
 class Side(NamedTuple):
@@ -31,7 +32,7 @@ class Side(NamedTuple):
     twin: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def lay_out(component_merges, n):
     """Name and place groups so that merging moves little.
 
@@ -66,7 +67,7 @@ def lay_out(component_merges, n):
     return big, small, start
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _find(name, component):
     root = component
     while name[root] != root:
@@ -76,7 +77,7 @@ def _find(name, component):
     return root
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def singletons(start, start_other):
     """The side of a partition into singletons, against singletons laid out at start_other: one cell a group."""
     n = start.size
@@ -88,7 +89,7 @@ def singletons(start, start_other):
     return Side(start.copy(), np.ones(n, np.int64), np.ones(n, np.int64), other, np.ones(n, np.int64), twin)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def from_labels(labels_a, labels_b, k_a, k_b):
     """Both sides for two partitions given by labels 0 .. k-1; groups are named by their labels."""
     n = labels_a.size
@@ -116,7 +117,7 @@ def from_labels(labels_a, labels_b, k_a, k_b):
     return side_a, side_b
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _sized(labels, k):
     n = labels.size
     size = np.zeros(k, np.int64)
@@ -128,7 +129,7 @@ def _sized(labels, k):
     return Side(start, np.zeros(k, np.int64), size, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64))
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def merge_groups(side, opposite, big, small, cell_of, x_log_x):
     """Merge group `small` of `side` into `big`; `cell_of` is scratch, (n,) of -1 before and after.
 
@@ -165,7 +166,7 @@ def merge_groups(side, opposite, big, small, cell_of, x_log_x):
     return pairs, information
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _remove(side, opposite, group, cell):
     """Take a cell out of a group's list: the last one takes its place."""
     side.length[group] -= 1
@@ -175,7 +176,7 @@ def _remove(side, opposite, group, cell):
         opposite.twin[side.twin[cell]] = cell
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def labels_after(big, small, n, n_merges):
     """(n,) the name of each component's group after the first n_merges merges."""
     labels = np.arange(n)

@@ -1,10 +1,11 @@
 """On how many samples components and groups are active: what a code for unseen samples is made from."""
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def activity_counts(indptr, indices, rows, group_of, n_groups):
     """Counts over the given samples (repeated ones count again): components (n,), groups (n_groups,).
 

@@ -1,10 +1,11 @@
 """From rows of labels to the merges that lead from each row to the next."""
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def merges_of_rows(rows, n_labels, merges, ends):
     """Fill merges (n - 1, 2) with (kept, absorbed) least components, and ends (T,) with the merges done at each row.
 

@@ -16,9 +16,9 @@ Weights: n_ij, or the Jaccard similarity n_ij / (a_i + b_j - n_ij). Counts stay 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from spd.clustering.math.kernels.contingency_table import from_labels, merge_groups, singletons
+from spd.clustering.math.kernels.jit import helper, kernel
 
 RESUM_EVERY = 64
 """The matched weight is summed up anew every so many records: running sums of floats drift."""
@@ -45,7 +45,7 @@ class Search(NamedTuple):
     heap_item: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def new_search(n):
     return Search(
         np.full(n, np.inf),
@@ -59,19 +59,19 @@ def new_search(n):
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def unmatched(n):
     return Matched(np.zeros(n), np.full(n, -1), np.zeros(n))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(nogil=True, inline="always")
 def _weight(count, size, size_other, jaccard):
     if jaccard:
         return count / (size + size_other - count)
     return float(count)
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _push(search, length, key, item):
     keys, items = search.heap_key, search.heap_item
     at = length
@@ -85,7 +85,7 @@ def _push(search, length, key, item):
     return length + 1
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _pop(search, length):
     """Remove the least entry (read it at index 0 before)."""
     keys, items = search.heap_key, search.heap_item
@@ -106,7 +106,7 @@ def _pop(search, length):
     return length
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _augment(side, opposite, mine, theirs, source, jaccard, search):
     """Put right the free group `source` of `side`, whose dual is positive. Returns the change of the matched weight.
 
@@ -161,7 +161,7 @@ def _augment(side, opposite, mine, theirs, source, jaccard, search):
     return change
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _flip(mine, theirs, source, end_row, end_column, search):
     """Exchange matched and unmatched pairs along the path found. Returns the change of the matched weight."""
     change = 0.0
@@ -185,7 +185,7 @@ def _flip(mine, theirs, source, end_row, end_column, search):
         column = following
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _set_free(mine, theirs, row):
     """Unmatch a group. Returns its former partner, or -1, and the weight that is lost."""
     column, weight = mine.mate[row], mine.weight[row]
@@ -197,7 +197,7 @@ def _set_free(mine, theirs, row):
     return column, weight
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _merge(side, opposite, mine, theirs, big, small, jaccard, search, cell_of, x_log_x):
     """Merge two groups of `side` and restore the matching. Returns the change of the matched weight."""
     partner_big, weight_big = _set_free(mine, theirs, big)
@@ -214,7 +214,7 @@ def _merge(side, opposite, mine, theirs, big, small, jaccard, search, cell_of, x
     return change
 
 
-@njit(cache=True, nogil=True)
+@helper()
 def _least_dual(side, opposite, theirs, row, jaccard):
     """The least feasible dual of a row: max(0, max_j w_ij - v_j)."""
     least = 0.0
@@ -225,7 +225,7 @@ def _least_dual(side, opposite, theirs, row, jaccard):
     return least
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def matched_weights_of_merges(big_a, small_a, start_a, big_b, small_b, start_b, ends_a, ends_b, jaccard, x_log_x):
     """(T,) the greatest matched weight after ends_a[t] merges in A and ends_b[t] in B (both ascending)."""
     n = start_a.size
@@ -254,7 +254,7 @@ def matched_weights_of_merges(big_a, small_a, start_a, big_b, small_b, start_b, 
     return weights
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def matched_weight_of_labels(labels_a, labels_b, k_a, k_b, jaccard):
     """The greatest matched weight of two partitions given by labels 0 .. k-1: the same search, from every row."""
     rows, columns = from_labels(labels_a, labels_b, k_a, k_b)

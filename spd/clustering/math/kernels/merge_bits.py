@@ -5,7 +5,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
 @intrinsic
@@ -31,7 +31,7 @@ def fill_bits(row_start, row_len, row_ids, bits):
             bits[row_ids[y], word] |= bit
 
 
-@kernel(nogil=True)
+@helper()
 def common_bits(bits, p, q):
     """How many bits are set in both."""
     total = np.uint64(0)
@@ -51,7 +51,7 @@ def count_upper_bits(bits, first, last, rows):
                 rows[p, q] = common_bits(bits, p, q)
 
 
-@kernel(nogil=True)
+@helper()
 def walk_bits(bits, alive, k, p, out):
     """out[q] = c_pq for every live q."""
     for x in range(k):
@@ -59,7 +59,7 @@ def walk_bits(bits, alive, k, p, out):
         out[q] = common_bits(bits, p, q)
 
 
-@kernel()
+@helper()
 def absorb_bits(bits, i, j):
     """Make the samples of j samples of i; returns c_ij."""
     common = common_bits(bits, i, j)

@@ -17,8 +17,8 @@ import math
 
 import numpy as np
 
+from spd.clustering.math.kernels.jit import helper, kernel
 from spd.clustering.math.kernels.merge_bits import walk_bits
-from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_samples import walk_row
 from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
@@ -43,7 +43,7 @@ from spd.clustering.math.kernels.merge_state import (
 )
 
 
-@kernel()
+@helper(inline="always")
 def pair_cost(state, p, q, count, log_k):
     """G(p, q)."""
     floats = state.floats
@@ -51,7 +51,7 @@ def pair_cost(state, p, q, count, log_k):
     return state.sums[ALPHA] * ranked - count * log_k
 
 
-@kernel(nogil=True)
+@helper()
 def row_of(state, p):
     """c_pq for every live q: the row that is kept, or else the buffer, filled from the samples of p."""
     kept = state.ints[KEPT, p]
@@ -77,26 +77,40 @@ def fill_rows(state, wanted, places):
             walk_row(state, wanted[t], row)
 
 
-@kernel(nogil=True)
+@helper()
+def fill_costs(state, p, row, log_k):
+    """scratch[q] = G(p, q) for every live q, infinite where p and q may not merge. One pass without a branch, over all
+    containers, which compiles to vector instructions; what dead ones get has no meaning."""
+    s, r, costs = state.floats[ACTIVITY], state.floats[RANK], state.scratch
+    alpha = state.sums[ALPHA]
+    s_p = s[p]
+    r_p = r[p]
+    for q in range(len(costs)):
+        count = row[q]
+        costs[q] = alpha * (r[q] * (s_p - count) + r_p * (s[q] - count)) - count * log_k
+    costs[p] = np.inf
+    if state.at[NEED_ACTIVE] == 1:
+        for q in range(len(costs)):
+            if row[q] == 0:
+                costs[q] = np.inf
+
+
+@helper()
 def scan_row(state, p, row, log_k):
     """Make low[p] the exact minimum of G(p, .), with its partner (the first one in group order), and the next."""
-    alive, s, r = state.ints[ALIVE], state.floats[ACTIVITY], state.floats[RANK]
-    alpha = state.sums[ALPHA]
-    need_active = state.at[NEED_ACTIVE] == 1
+    fill_costs(state, p, row, log_k)
+    alive, costs = state.ints[ALIVE], state.scratch
     least = np.inf
     second = np.inf
     partner = np.int64(-1)
-    s_p = s[p]
-    r_p = r[p]
     for x in range(state.at[K_ALIVE]):
-        q = alive[x]
-        count = row[q]
-        value = alpha * (r[q] * (s_p - count) + r_p * (s[q] - count)) - count * log_k
-        if value < second and q != p and (count > 0 or not need_active):
+        q = np.uint64(alive[x])  # an unsigned index cannot count from the end, so nothing is checked
+        value = costs[q]
+        if value < second:
             if value < least:
                 second = least
                 least = value
-                partner = q
+                partner = alive[x]
             else:
                 second = value
     state.floats[LOW, p] = least
@@ -106,18 +120,15 @@ def scan_row(state, p, row, log_k):
     state.ints[FRESH, p] = state.at[DONE]
 
 
-@kernel(nogil=True)
+@helper()
 def scan_upper(state, p, row, log_k):
     """The greatest G(p, .) for this log_k; -inf when p has no pair."""
-    alive, s, r = state.ints[ALIVE], state.floats[ACTIVITY], state.floats[RANK]
-    alpha = state.sums[ALPHA]
-    need_active = state.at[NEED_ACTIVE] == 1
+    fill_costs(state, p, row, log_k)
+    alive, costs = state.ints[ALIVE], state.scratch
     greatest = -np.inf
     for x in range(state.at[K_ALIVE]):
-        q = alive[x]
-        count = row[q]
-        value = alpha * (r[q] * (s[p] - count) + r[p] * (s[q] - count)) - count * log_k
-        if value > greatest and q != p and (count > 0 or not need_active):
+        value = costs[np.uint64(alive[x])]
+        if greatest < value < np.inf:
             greatest = value
     return greatest
 
@@ -134,21 +145,22 @@ def start_bounds(state, first, last):
             state.floats[UPPER, p] = scan_upper(state, p, row, state.sums[UPPER_L])
 
 
-@kernel()
+@helper(inline="always")
 def refresh_row(state, p):
     """Make low[p] the exact minimum now. O(1) when the partner is still cheaper than every bound on the others."""
-    log_k = math.log2(state.at[K_ALIVE] - 1)
+    log_k_now = math.log2(state.at[K_ALIVE] - 1)
     q = state.ints[PARTNER, p]
+    value = np.inf
     if q >= 0:
-        value = pair_cost(state, p, q, state.floats[COUNT, p], log_k)
-        if value < state.floats[SECOND, p]:  # on a tie the partner may not be the first in group order
-            state.floats[LOW, p] = value
-            state.ints[FRESH, p] = state.at[DONE]
-            return
-    scan_row(state, p, row_of(state, p), log_k)
+        value = pair_cost(state, p, q, state.floats[COUNT, p], log_k_now)
+    if value < state.floats[SECOND, p]:  # on a tie the partner may not be the first in group order
+        state.floats[LOW, p] = value
+        state.ints[FRESH, p] = state.at[DONE]
+    else:
+        scan_row(state, p, row_of(state, p), log_k_now)
 
 
-@kernel()
+@helper()
 def cheapest_pair(state):
     """The pair of least cost, among equals the first in the order of group indices; (-1, -1): none.
 
@@ -162,7 +174,7 @@ def cheapest_pair(state):
         next_least = np.inf
         p = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
-            value = low[alive[x]]
+            value = low[np.uint64(alive[x])]
             if value < next_least:
                 if value < least:
                     next_least = least
@@ -179,40 +191,47 @@ def cheapest_pair(state):
         return p, state.ints[PARTNER, p]
 
 
-@kernel()
+@helper()
 def update_bounds(state, i, j, row):
     """Restore the invariants after j was merged into i; `row` is that of i, k is already one less."""
     alive, partner, fresh = state.ints[ALIVE], state.ints[PARTNER], state.ints[FRESH]
-    s, r, low, second = state.floats[ACTIVITY], state.floats[RANK], state.floats[LOW], state.floats[SECOND]
-    noted, upper = state.floats[COUNT], state.floats[UPPER]
+    low, second, noted, costs = state.floats[LOW], state.floats[SECOND], state.floats[COUNT], state.scratch
     k, done = state.at[K_ALIVE], state.at[DONE]
-    alpha = state.sums[ALPHA]
     log_k = math.log2(max(k - 1, 1))
-    need_active = state.at[NEED_ACTIVE] == 1
-    has_upper = state.at[HAS_UPPER] == 1
-    upper_l = state.sums[UPPER_L]
+    fill_costs(state, i, row, log_k)
     for x in range(k):
-        p = alive[x]
-        if partner[p] == i or partner[p] == j:  # what is left is no cheaper than the second
-            partner[p] = -1
-            low[p] = second[p]
-        count = row[p]
-        if p == i or (need_active and count == 0):
-            continue
-        ranked = alpha * (r[i] * (s[p] - count) + r[p] * (s[i] - count))
-        value = ranked - count * log_k
-        if value < low[p]:
-            if partner[p] >= 0:
-                second[p] = low[p]
-            low[p] = value
-            partner[p] = i
-            noted[p] = count
-            fresh[p] = done
-        elif value < second[p]:
-            second[p] = value
-        if has_upper:
-            upper[p] = max(upper[p], ranked - count * upper_l)
+        p = np.uint64(alive[x])
+        value = costs[p]
+        is_orphan = partner[p] == i or partner[p] == j
+        if value < second[p] or is_orphan:
+            if is_orphan:  # what is left is no cheaper than the second
+                partner[p] = -1
+                low[p] = second[p]
+            if value < low[p]:
+                if partner[p] >= 0:
+                    second[p] = low[p]
+                low[p] = value
+                partner[p] = i
+                noted[p] = row[p]
+                fresh[p] = done
+            elif value < second[p]:
+                second[p] = value
+    if state.at[HAS_UPPER] == 1:
+        raise_upper(state, i, row)
     scan_row(state, i, row, log_k)
-    if has_upper:
-        upper[i] = scan_upper(state, i, row, upper_l)
     state.ints[SEEN, i] = -1
+
+
+@helper()
+def raise_upper(state, i, row):
+    """Restore the upper bounds: those of the others by their pair with i, that of i itself exactly."""
+    alive, upper, costs = state.ints[ALIVE], state.floats[UPPER], state.scratch
+    fill_costs(state, i, row, state.sums[UPPER_L])
+    greatest = -np.inf
+    for x in range(state.at[K_ALIVE]):
+        p = np.uint64(alive[x])
+        value = costs[p]
+        if value < np.inf:
+            upper[p] = max(upper[p], value)
+            greatest = max(greatest, value)
+    upper[i] = greatest

@@ -4,17 +4,12 @@ import math
 
 import numpy as np
 
+from spd.clustering.math.kernels.jit import helper, kernel
 from spd.clustering.math.kernels.merge_bits import absorb_bits, walk_bits
 from spd.clustering.math.kernels.merge_bounds import pair_cost
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch
 from spd.clustering.math.kernels.merge_rank import position_of
-from spd.clustering.math.kernels.merge_samples import (
-    absorb_samples,
-    absorb_soft_samples,
-    close_segment,
-    mark_samples,
-    walk_row,
-)
+from spd.clustering.math.kernels.merge_samples import absorb_part, close_samples, mark_part, sweep_rows, walk_row
 from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
     ADD,
@@ -24,56 +19,75 @@ from spd.clustering.math.kernels.merge_state import (
     COST,
     DONE,
     FREE,
-    HEAD,
     IS_BITS,
     IS_SOFT,
     K_ALIVE,
     KEPT,
+    LARGE,
     LEAST,
+    MARKED,
     MDL,
+    N_DEAD,
     N_FREE,
     N_SAMPLES,
     RANK,
     RANKED,
     ROW,
-    SEG_LEN,
-    SEG_NEXT,
-    SEG_START,
     SIZE,
-    TAIL,
     TOTAL,
+    WAITING_I,
+    WAITING_J,
+    WAITING_SHARE,
 )
 
 MARKING_PAYS = 16  # marking a sample costs about so much less than reading its row
+SWEEP_AT = 0.25  # of the live entries; sweeping reads every row once
+
+
+@helper()
+def in_order(state, p, q):
+    """Which of two groups stays and which is merged into it: the one with fewer samples."""
+    if state.ints[LEAST, p] > state.ints[LEAST, q]:  # so that who stays does not depend on how the pair was found
+        p, q = q, p
+    if state.ints[SIZE, p] >= state.ints[SIZE, q]:
+        return p, q
+    return q, p
 
 
 @kernel()
+def marking_pays(state, i, j):
+    """Whether the samples of i should be marked before those of j are absorbed."""
+    if state.at[MARKED] == i or state.at[IS_SOFT]:
+        return False
+    return state.ints[SIZE, i] < MARKING_PAYS * state.ints[SIZE, j]
+
+
+@helper()
 def join_samples(state, i, j):
     """Make the samples of j samples of i; spare[ADD] gets the change of i's row (not with bitsets). Returns c_ij."""
     if state.at[IS_BITS]:
         return np.float64(absorb_bits(state.bits, i, j))
-    ints, segments = state.ints, state.segments
-    add = state.spare[ADD]
-    is_soft = state.at[IS_SOFT] == 1
-    if not is_soft and ints[SIZE, i] < MARKING_PAYS * ints[SIZE, j]:
-        mark_samples(state, i)
-    common = 0.0
-    segment = ints[HEAD, j]
-    while segment >= 0:
-        start = segments[SEG_START, segment]
-        end = start + segments[SEG_LEN, segment]
-        if is_soft:
-            common += absorb_soft_samples(state, start, end, i, j, add)
-        else:
-            common += absorb_samples(state, start, end, i, j, add)
-        ints[SIZE, i] += close_segment(state, segment)
-        segment = segments[SEG_NEXT, segment]
-    segments[SEG_NEXT, ints[TAIL, i]] = ints[HEAD, j]
-    ints[TAIL, i] = ints[TAIL, j]
+    if marking_pays(state, i, j):
+        mark_part(state, i, 0, state.ints[SIZE, i])
+        state.at[MARKED] = i
+    common = absorb_part(state, i, j, 0, state.ints[SIZE, j], state.spare[ADD])
+    close_samples(state, i, j)
     return common
 
 
-@kernel()
+@helper()
+def is_put_off(state, i, j, considered):
+    """Whether the samples of i and j are left to several threads; the merge is then noted as waiting."""
+    at = state.at
+    if at[IS_BITS] or state.ints[SIZE, j] < at[LARGE]:
+        return False
+    at[WAITING_I] = i
+    at[WAITING_J] = j
+    state.sums[WAITING_SHARE] = considered
+    return True
+
+
+@helper()
 def join_sums(state, i, j, common):
     """s, r, and the sums over groups after j was merged into i."""
     s, r, sums = state.floats[ACTIVITY], state.floats[RANK], state.sums
@@ -86,7 +100,7 @@ def join_sums(state, i, j, common):
         state.ints[SIZE, i] = np.int64(union)
 
 
-@kernel()
+@helper()
 def join_places(state, i, j):
     """Put i at the place of the earlier of the two groups and close the gap; returns both places, the earlier first."""
     alive, least = state.ints[ALIVE], state.ints[LEAST]
@@ -103,7 +117,7 @@ def join_places(state, i, j):
     return low, high
 
 
-@kernel()
+@helper()
 def merged_row(state, i):
     """The row of i after the merge: the kept one brought up to date, or the buffer."""
     kept = state.ints[KEPT, i]
@@ -121,43 +135,41 @@ def merged_row(state, i):
     return row
 
 
-@kernel()
+@helper()
 def join_rows(state, i, j):
     """Bring the kept coactivations up to date; returns the row of i."""
-    ints, at, rows, add = state.ints, state.at, state.rows, state.spare[ADD]
-    kept = ints[KEPT]
+    alive, kept, free = state.ints[ALIVE], state.ints[KEPT], state.ints[FREE]
+    at, rows, add = state.at, state.rows, state.spare[ADD]
+    k = at[K_ALIVE]
     if kept[j] >= 0:
-        ints[FREE, at[N_FREE]] = kept[j]
+        free[at[N_FREE]] = kept[j]
         at[N_FREE] += 1
         kept[j] = -1
     row = merged_row(state, i)
-    for x in range(at[K_ALIVE]):
-        q = ints[ALIVE, x]
+    flat = rows.reshape(rows.size)
+    width = rows.shape[1]
+    for x in range(k):
+        if x + AHEAD < k:  # each row is far from the next, so all of them would be waited for
+            prefetch(flat, np.int64(kept[alive[x + AHEAD]] * width + i))
+        q = alive[x]
         if (add[q] != 0 or at[IS_BITS]) and kept[q] >= 0 and q != i:
-            rows[kept[q], i] = row[q]
+            flat[kept[q] * width + i] = row[q]
     add[:] = 0
     if kept[i] < 0 and at[N_FREE] > 0:
         at[N_FREE] -= 1
-        kept[i] = ints[FREE, at[N_FREE]]
-        for x in range(at[K_ALIVE]):
-            rows[kept[i], ints[ALIVE, x]] = row[ints[ALIVE, x]]
+        kept[i] = free[at[N_FREE]]
+        own = rows[kept[i]]
+        for x in range(k):
+            own[alive[x]] = row[alive[x]]
     return row
 
 
-@kernel()
-def join_groups(state, p, q, considered):
-    """Merge two groups, the one with fewer samples into the other, and note it.
-
-    Returns:
-        The container that stays, the one that is dead now, the row of the former.
-    """
+@helper()
+def join_groups(state, i, j, common, considered):
+    """Merge j into i, whose samples are joined already, and note it; returns the row of i."""
     at, sums, results = state.at, state.sums, state.results
-    if state.ints[LEAST, p] > state.ints[LEAST, q]:  # so that who stays does not depend on how the pair was found
-        p, q = q, p
-    i, j = (p, q) if state.ints[SIZE, p] >= state.ints[SIZE, q] else (q, p)
     k = at[K_ALIVE]
     done = at[DONE]
-    common = join_samples(state, i, j)
     cost = pair_cost(state, i, j, common, math.log2(k - 1)) + sums[TOTAL] * math.log2((k - 1) / k)
     join_sums(state, i, j, common)
     low, high = join_places(state, i, j)
@@ -166,4 +178,9 @@ def join_groups(state, p, q, considered):
     results[COST, done] = cost / sums[N_SAMPLES]
     results[MDL, done] = (sums[TOTAL] * math.log2(k - 1) + sums[ALPHA] * sums[RANKED]) / sums[N_SAMPLES]
     results[CONSIDERED, done] = considered
-    return i, j, join_rows(state, i, j)
+    row = join_rows(state, i, j)
+    if not (at[IS_BITS] or at[IS_SOFT]):
+        at[N_DEAD] += np.int64(common)
+        if at[N_DEAD] > SWEEP_AT * sums[TOTAL]:
+            sweep_rows(state)
+    return row

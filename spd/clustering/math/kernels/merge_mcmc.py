@@ -5,8 +5,9 @@ grows as k falls, so a sum made earlier is one, and what a merge takes away is s
 is no more than it was. A draw:
 
 1. draw a row p by these bounds;
-2. make its sum exact, and accept the row with probability exact / bound; if not, draw again, now with a better bound;
-3. draw a partner by its exact weights.
+2. bound its weights once more, each by little more than it is, and accept the row with probability new / old bound;
+   if not, draw again;
+3. draw a partner by the new bounds, and accept it with probability weight / bound, which is nearly 1.
 
 Each unordered pair can be reached from both of its rows, with the same weight. Bounds are kept relative to a
 reference near the row's own minimum and row weights relative to a reference of all rows, so nothing overflows, and
@@ -17,8 +18,8 @@ import math
 
 import numpy as np
 
-from spd.clustering.math.kernels.merge_bounds import pair_cost, row_of
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.jit import helper, kernel
+from spd.clustering.math.kernels.merge_bounds import fill_costs, pair_cost, row_of
 from spd.clustering.math.kernels.merge_random import uniform
 from spd.clustering.math.kernels.merge_state import (
     ALIVE,
@@ -26,7 +27,6 @@ from spd.clustering.math.kernels.merge_state import (
     MASS,
     MASS_REF,
     N_SAMPLES,
-    NEED_ACTIVE,
     PARAMETER,
     REFERENCE,
     SCALE,
@@ -34,57 +34,90 @@ from spd.clustering.math.kernels.merge_state import (
 
 # Far above the rounding of a subtraction (1e-16 of the greatest term), far below what would cost a draw.
 ROUNDING_GUARD = 1e-12
+FAST = 32.0  # exponents below it in size are those for which a quick bound does
+ROUND_UP = 1 + 4e-6  # more than what the terms of the series leave out
+GUARD = 1.001  # quick bounds of the same weight from different references differ by less
+MOST = 600.0  # exponents above it are cut off
 FAR = 60.0  # in units of 1 / beta: how much cheaper than its reference a row's pair may be
 
 
-@kernel()
+@helper()
 def inverse_temperature(sums):
     """beta, for costs that are not yet divided by the number of samples."""
     return 1.0 / (sums[N_SAMPLES] * sums[PARAMETER])
 
 
-@kernel()
+@helper()
 def finite_exp(exponent):
     """exp, but never infinite: what is cut off only asks for a new reference."""
-    return math.exp(min(exponent, 600.0))
+    return math.exp(min(exponent, MOST))
 
 
-@kernel(nogil=True)
-def weigh_row(state, p, row):
-    """Make the bound of p exact and leave each partner's weight, by position, in the buffer."""
-    floats, buffer = state.floats, state.scratch
-    k = state.at[K_ALIVE]
+@helper(inline="always")
+def weight_below(z):
+    """At most exp(z), and at least 0.997 of it, for z from -FAST to FAST: exp(z / 64) by an odd number of terms of its
+    series, which is never above it, multiplied by itself. Many at a time, unlike the real one."""
+    y = z / 64.0
+    y = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y / 120))))
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    return y * y
+
+
+@helper(inline="always")
+def weight_above(z):
+    """At least exp(z), and at most 1.0005 of it, for z from -FAST to FAST."""
+    y = z / 64.0
+    y = (1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y / 720)))))) * ROUND_UP
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    return y * y
+
+
+@helper()
+def bound_row(state, p):
+    """Make the bound of p good, from its costs in the buffer, which are replaced by bounds of the weights.
+
+    Returns:
+        The sum of these: at most 1.0005 of what it bounds (and 1e-13 for each pair), and never above the row's
+        bound as it is kept between merges.
+    """
+    floats, costs, alive = state.floats, state.scratch, state.ints[ALIVE]
     beta = inverse_temperature(state.sums)
-    log_k = math.log2(max(k - 1, 1))
-    need_active = state.at[NEED_ACTIVE] == 1
     least = np.inf
-    for x in range(k):
-        q = state.ints[ALIVE, x]
-        count = row[q]
-        value = pair_cost(state, p, q, count, log_k)
-        if q == p or (need_active and count == 0):
-            value = np.inf
-        buffer[x] = value
-        least = min(least, value)
+    for x in range(state.at[K_ALIVE]):
+        least = min(least, costs[np.uint64(alive[x])])
+    for q in range(len(costs)):
+        z = beta * (least - costs[q])
+        weight = weight_above(max(z, -FAST))
+        costs[q] = weight if z > -np.inf else 0.0
     mass = 0.0
-    for x in range(k):
-        weight = math.exp(beta * (least - buffer[x])) if buffer[x] < np.inf else 0.0
-        buffer[x] = weight
-        mass += weight
-    floats[MASS, p] = mass
+    if least < np.inf:
+        for x in range(state.at[K_ALIVE]):
+            mass += costs[np.uint64(alive[x])]
+    floats[MASS, p] = mass * GUARD
     floats[REFERENCE, p] = least if mass > 0 else 0.0
     floats[SCALE, p] = finite_exp(beta * (state.sums[MASS_REF] - floats[REFERENCE, p]))
+    return mass
 
 
 @kernel(nogil=True)
 def start_weights(state, first, last):
-    """Make the bounds of the groups at positions first .. last - 1 exact, before the first merge."""
+    """Make the bounds of the groups at positions first .. last - 1 good, before the first merge."""
+    log_k = math.log2(max(state.at[K_ALIVE] - 1, 1))
     for x in range(first, last):
         p = state.ints[ALIVE, x]
-        weigh_row(state, p, row_of(state, p))
+        fill_costs(state, p, row_of(state, p), log_k)
+        bound_row(state, p)
 
 
-@kernel()
+@helper()
 def total_mass(state):
     """Sum of the row weights."""
     alive, mass, scale = state.ints[ALIVE], state.floats[MASS], state.floats[SCALE]
@@ -94,7 +127,7 @@ def total_mass(state):
     return total
 
 
-@kernel()
+@helper()
 def move_reference(state):
     """Measure row weights from the greatest of them; False when no row has any weight."""
     alive, mass, reference = state.ints[ALIVE], state.floats[MASS], state.floats[REFERENCE]
@@ -114,7 +147,7 @@ def move_reference(state):
     return True
 
 
-@kernel()
+@helper()
 def draw_row(state):
     """A container drawn by its bound; -1 when no pair has any weight."""
     total = total_mass(state)
@@ -135,71 +168,75 @@ def draw_row(state):
     return last
 
 
-@kernel()
+@helper()
 def draw_by_weight(state):
     """The containers of a pair, (-1, -1) when there is none."""
-    mass, reference, buffer = state.floats[MASS], state.floats[REFERENCE], state.scratch
+    mass, reference, weights = state.floats[MASS], state.floats[REFERENCE], state.scratch
+    alive = state.ints[ALIVE]
     beta = inverse_temperature(state.sums)
+    log_k = math.log2(state.at[K_ALIVE] - 1)
     while True:
         p = draw_row(state)
         if p < 0:
             return -1, -1
         old_mass = mass[p]
         old_reference = reference[p]
-        weigh_row(state, p, row_of(state, p))
-        share = mass[p] / old_mass * finite_exp(beta * (old_reference - reference[p]))
+        row = row_of(state, p)
+        fill_costs(state, p, row, log_k)
+        total = bound_row(state, p)
+        share = total / old_mass * finite_exp(beta * (old_reference - reference[p]))
         if uniform(state.random) >= share:
             continue
-        wanted = uniform(state.random) * mass[p]
+        wanted = uniform(state.random) * total
         last = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
-            if buffer[x] > 0:
-                last = state.ints[ALIVE, x]
-                wanted -= buffer[x]
+            weight = weights[np.uint64(alive[x])]
+            if weight > 0:
+                last = alive[x]
+                wanted -= weight
                 if wanted < 0:
                     break
         if last >= 0:
-            return p, last
+            exact = math.exp(beta * (reference[p] - pair_cost(state, p, last, row[last], log_k)))
+            if uniform(state.random) * weights[last] < exact:
+                return p, last
 
 
-@kernel()
+@helper()
 def drop_weights(state, gone, row):
     """Before a merge: take the pairs with the group `gone` out of every other row's bound."""
-    mass, reference = state.floats[MASS], state.floats[REFERENCE]
+    mass, reference, costs = state.floats[MASS], state.floats[REFERENCE], state.scratch
     beta = inverse_temperature(state.sums)
-    log_k = math.log2(state.at[K_ALIVE] - 1)
-    need_active = state.at[NEED_ACTIVE] == 1
-    for x in range(state.at[K_ALIVE]):
-        p = state.ints[ALIVE, x]
-        count = row[p]
-        if p == gone or (need_active and count == 0):
-            continue
-        exponent = beta * (reference[p] - pair_cost(state, p, gone, count, log_k))
-        if abs(exponent) < 0.5:  # exp(z) is never below this polynomial, and a bound may keep what is too much
-            weight = 1.0 + exponent * (1.0 + exponent * (0.5 + exponent / 6.0))
-        else:
-            weight = finite_exp(exponent)
+    fill_costs(state, gone, row, math.log2(state.at[K_ALIVE] - 1))
+    for p in range(len(mass)):  # dead ones too: nobody asks for their bounds
+        z = beta * (reference[p] - costs[p])
+        costs[p] = z
+        if z > FAST:
+            mass[p] = max(mass[p] - finite_exp(z), 0.0) + ROUNDING_GUARD * mass[p]
+            costs[p] = -np.inf
+    for p in range(len(mass)):
+        weight = weight_below(max(costs[p], -FAST))
+        weight = weight if costs[p] >= -FAST else 0.0
         mass[p] = max(mass[p] - weight, 0.0) + ROUNDING_GUARD * mass[p]
 
 
-@kernel()
+@helper()
 def add_weights(state, i, row):
-    """After a merge: put the pairs with the merged group i into every other row's bound, and make its own exact."""
-    mass, reference = state.floats[MASS], state.floats[REFERENCE]
+    """After a merge: put the pairs with the merged group i into every other row's bound, and make its own good."""
+    mass, reference, costs = state.floats[MASS], state.floats[REFERENCE], state.scratch
     beta = inverse_temperature(state.sums)
-    log_k = math.log2(max(state.at[K_ALIVE] - 1, 1))
-    need_active = state.at[NEED_ACTIVE] == 1
-    for x in range(state.at[K_ALIVE]):
-        p = state.ints[ALIVE, x]
-        count = row[p]
-        if p == i or (need_active and count == 0):
-            continue
-        value = pair_cost(state, p, i, count, log_k)
-        exponent = beta * (reference[p] - value)
-        if exponent < FAR and mass[p] > 0:
-            mass[p] += math.exp(exponent)
-        else:  # so much cheaper than the rest that the row is measured from it
-            mass[p] = 1.0 + mass[p] * finite_exp(-exponent)
-            reference[p] = value
-            state.floats[SCALE, p] = finite_exp(beta * (state.sums[MASS_REF] - value))
-    weigh_row(state, i, row)
+    fill_costs(state, i, row, math.log2(max(state.at[K_ALIVE] - 1, 1)))
+    for p in range(len(mass)):
+        z = beta * (reference[p] - costs[p])
+        weight = weight_above(min(max(z, -FAST), FAST))
+        mass[p] += GUARD * weight if -np.inf < z <= FAST and mass[p] > 0 else 0.0
+    for p in range(len(mass)):
+        z = beta * (reference[p] - costs[p])
+        if z > FAST or (mass[p] <= 0 and z > -np.inf):
+            if z < FAR and mass[p] > 0:
+                mass[p] += GUARD * finite_exp(z)
+            else:  # so much cheaper than the rest that the row is measured from it
+                mass[p] = GUARD + mass[p] * finite_exp(-z)
+                reference[p] = costs[p]
+                state.floats[SCALE, p] = finite_exp(beta * (state.sums[MASS_REF] - costs[p]))
+    bound_row(state, i)

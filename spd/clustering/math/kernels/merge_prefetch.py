@@ -1,6 +1,11 @@
 """A hint to the processor to load an array element that is needed soon: rows of samples are visited in no order that
-it could guess, and most of a merge's time would be spent waiting for them."""
+it could guess, and most of a merge's time would be spent waiting for them.
 
+The helpers are put into their callers as they are, and take arrays, not the state: a call for each sample that passes
+the state costs more than all the rest, and after a write to one array the others would be looked up in it again.
+"""
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -8,10 +13,12 @@ from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.jit import helper
 
-AHEAD = 8
-"""How many samples ahead rows are asked for."""
+AHEAD = 16
+"""How many samples ahead rows are asked for; where they are is asked for twice as early."""
+_LINE = 32
+"""Entries of a row that are loaded together, if they have 2 bytes."""
 
 
 @intrinsic
@@ -32,20 +39,34 @@ def prefetch(typing_context, array, index):
     return types.void(array, types.int64), generate
 
 
-@kernel(nogil=True)
-def prefetch_row_end(state, x, last):
-    """The same as `prefetch_row` for a row that is read from its end."""
+@helper(inline="always")
+def prefetch_place(samples, row_start, row_len, x, last):
+    """Ask for where the row is of the sample samples[x], if x is before `last`."""
     if x < last:
-        sample = state.seg_samples[x]
-        end = state.row_start[sample] + state.row_len[sample]
-        prefetch(state.row_ids, end - 1)
-        prefetch(state.row_ids, end - 17)
+        sample = np.int64(samples[x])
+        prefetch(row_start, sample)
+        prefetch(row_len, sample)
 
 
-@kernel(nogil=True)
-def prefetch_row(state, x, last):
-    """Ask for the row of the sample at place x of a segment, if it is before `last`."""
+@helper(inline="always")
+def prefetch_row(samples, row_start, row_ids, x, last):
+    """Ask for the row of samples[x], if x is before `last`: its first lines, whether it has as many or not (to find out
+    costs more)."""
     if x < last:
-        begin = state.row_start[state.seg_samples[x]]
-        prefetch(state.row_ids, begin)
-        prefetch(state.row_ids, begin + 16)
+        begin = row_start[samples[x]]
+        prefetch(row_ids, begin)
+        prefetch(row_ids, begin + _LINE)
+        prefetch(row_ids, begin + 2 * _LINE)
+        prefetch(row_ids, begin + 3 * _LINE)
+
+
+@helper(inline="always")
+def prefetch_row_end(samples, row_start, row_len, row_ids, x, last):
+    """The same for a row that is read from its end."""
+    if x < last:
+        sample = samples[x]
+        end = row_start[sample] + row_len[sample] - 1
+        prefetch(row_ids, end)
+        prefetch(row_ids, end - _LINE)
+        prefetch(row_ids, end - 2 * _LINE)
+        prefetch(row_ids, end - 3 * _LINE)

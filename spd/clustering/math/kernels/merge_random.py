@@ -6,7 +6,7 @@ one call of a kernel makes.
 
 import numpy as np
 
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
 @kernel()
@@ -24,7 +24,7 @@ def uniform(state):
     return np.float64(result >> np.uint64(11)) * 2.0**-53
 
 
-@kernel()
+@helper()
 def uniform_pair(state, k):
     """Two different integers below k, the smaller first, every such pair alike."""
     x = int(uniform(state) * k)

@@ -3,20 +3,26 @@
 The least G is known from merge_bounds. For the greatest, upper[p] is kept at or above every G(p, .): it is made for a
 log2(k - 1) a little ahead of the present one, where every G is greater, and moved on when that is reached.
 
-Drawing: when many pairs may qualify, a few random ones are proposed and the first under the cut-off is taken. Else
-every considered pair lies between two rows whose exact minimum is under the cut-off. Each of these m rows has one, so
-a random pair of them is under the cut-off with probability 1/m at least, and a few tries for each row nearly always
-find one; if not, or if that is little work, the considered pairs are counted, by reading only rows whose second bound
-is under the cut-off. All ways are exactly uniform.
+Drawing: every considered pair lies between two of the m rows whose lower bound is under the cut-off. Nearly all of
+these do have such a pair, so that a random pair of them is under the cut-off with a probability of about 1/m at
+least, and a few tries for each row nearly always find one. If not, or if that is little work, the considered pairs
+are counted, by reading only rows whose second bound is under the cut-off. Both ways are exactly uniform.
 """
 
 import math
 
 import numpy as np
 
+from spd.clustering.math.kernels.jit import helper
 from spd.clustering.math.kernels.merge_bits import common_bits
-from spd.clustering.math.kernels.merge_bounds import cheapest_pair, pair_cost, refresh_row, row_of, scan_upper
-from spd.clustering.math.kernels.merge_jit import kernel
+from spd.clustering.math.kernels.merge_bounds import (
+    cheapest_pair,
+    fill_costs,
+    pair_cost,
+    refresh_row,
+    row_of,
+    scan_upper,
+)
 from spd.clustering.math.kernels.merge_random import uniform, uniform_pair
 from spd.clustering.math.kernels.merge_samples import count_pair
 from spd.clustering.math.kernels.merge_state import (
@@ -44,7 +50,7 @@ READS_PER_TRY = 64  # one try costs about as much as reading so many entries of 
 TRIES_PER_ROW = 4
 
 
-@kernel()
+@helper()
 def move_upper_ahead(state):
     """Make the upper bounds hold until k has fallen by a tenth: c_pq is at most s_p, so no G grows by more."""
     k = state.at[K_ALIVE]
@@ -58,7 +64,7 @@ def move_upper_ahead(state):
         state.floats[UPPER, p] += state.floats[ACTIVITY, p] * step
 
 
-@kernel()
+@helper()
 def greatest_cost(state):
     """The exact greatest G: rows are confirmed from the highest bound down until no bound is above what was found."""
     alive, seen, upper = state.ints[ALIVE], state.ints[SEEN], state.floats[UPPER]
@@ -68,10 +74,10 @@ def greatest_cost(state):
         top = found
         p = np.int64(-1)
         for x in range(state.at[K_ALIVE]):
-            g = alive[x]
+            g = np.uint64(alive[x])
             if upper[g] > top and seen[g] != state.at[DONE]:
                 top = upper[g]
-                p = g
+                p = alive[x]
         if p < 0:
             return found
         row = row_of(state, p)
@@ -80,7 +86,7 @@ def greatest_cost(state):
         seen[p] = state.at[DONE]
 
 
-@kernel()
+@helper(inline="always")
 def count_of(state, p, q):
     """c_pq from whichever row is kept, or else from the samples of the smaller group."""
     ints = state.ints
@@ -95,7 +101,7 @@ def count_of(state, p, q):
     return count_pair(state, q, p)
 
 
-@kernel()
+@helper(inline="always")
 def is_considered(state, p, q, cutoff, log_k):
     """Whether G(p, q) <= cutoff, from bounds where they suffice."""
     floats = state.floats
@@ -111,51 +117,33 @@ def is_considered(state, p, q, cutoff, log_k):
     return pair_cost(state, p, q, count, log_k) <= cutoff and (count > 0 or not state.at[NEED_ACTIVE])
 
 
-@kernel()
+@helper()
 def nth_considered(state, x, cutoff, log_k, wanted):
     """The group that makes the wanted-th considered pair with the one at position x, among later groups (-1: none),
     and how many were passed."""
     p = state.ints[ALIVE, x]
-    row = row_of(state, p)
+    fill_costs(state, p, row_of(state, p), log_k)
     found = 0
     for y in range(x + 1, state.at[K_ALIVE]):
         q = state.ints[ALIVE, y]
-        count = np.float64(row[q])
-        if pair_cost(state, p, q, count, log_k) <= cutoff and (count > 0 or not state.at[NEED_ACTIVE]):
+        if state.scratch[q] <= cutoff:
             if found == wanted:
                 return q, found
             found += 1
     return -1, found
 
 
-@kernel()
-def considered_rows(state, cutoff):
-    """Containers of the rows that hold considered pairs, in group order, and how many of them must be read to count
-    those: all but the ones whose second bound is above the cut-off. Their bounds are exact afterwards."""
-    low, second = state.floats[LOW], state.floats[SECOND]
-    found = np.empty(state.at[K_ALIVE], np.int64)
-    n_found = 0
-    n_read = 0
-    for x in range(state.at[K_ALIVE]):
-        p = state.ints[ALIVE, x]
-        if low[p] <= cutoff and state.ints[FRESH, p] != state.at[DONE]:
-            refresh_row(state, p)
-        if low[p] <= cutoff:
-            found[n_found] = p
-            n_found += 1
-            n_read += second[p] <= cutoff
-    return found[:n_found], n_read
-
-
-@kernel()
+@helper()
 def draw_by_reading(state, cutoff, log_k):
-    """A uniform pair among those considered, by counting them; the last result is their number. Bounds are exact."""
+    """A uniform pair among those considered, by counting them; the last result is their number."""
     k = state.at[K_ALIVE]
     least, partner = state.ints[LEAST], state.ints[PARTNER]
     counts = np.zeros(k, np.int64)
     total = 0
     for x in range(k):
         p = state.ints[ALIVE, x]
+        if state.floats[LOW, p] <= cutoff and state.ints[FRESH, p] != state.at[DONE]:
+            refresh_row(state, p)
         if state.floats[LOW, p] <= cutoff:
             if state.floats[SECOND, p] > cutoff:  # only the pair with the partner, counted from its first group
                 counts[x] = least[partner[p]] > least[p]
@@ -170,7 +158,7 @@ def draw_by_reading(state, cutoff, log_k):
     return state.ints[ALIVE, x], nth_considered(state, x, cutoff, log_k, wanted)[0], total
 
 
-@kernel()
+@helper()
 def draw_by_trying(state, rows, cutoff, log_k, max_tries):
     """A uniform pair among those considered, all of which are between `rows` (containers); (-1, -1) when max_tries
     pairs gave none. The last result is the share of the tries that did."""
@@ -189,30 +177,26 @@ def draw_by_trying(state, rows, cutoff, log_k, max_tries):
     return p, q, hits / tries
 
 
-@kernel()
+@helper()
 def draw_under(state, cutoff, log_k):
     """A uniform pair with G <= cutoff, and the share of all pairs that have it: counted, or estimated."""
     k = state.at[K_ALIVE]
     alive, low = state.ints[ALIVE], state.floats[LOW]
     n_pairs = k * (k - 1) / 2
-    n_rows = 0
+    rows = np.empty(k, np.int64)
+    m = 0
     for x in range(k):
-        n_rows += low[alive[x]] <= cutoff
-    if k > MIN_TRIES and 2 * n_rows > k:  # many may qualify: no need to make bounds exact
-        p, q, share = draw_by_trying(state, alive[:k], cutoff, log_k, MIN_TRIES)
-        if p >= 0:
-            return p, q, share
-    rows, n_read = considered_rows(state, cutoff)
-    if n_read * k > MIN_TRIES * READS_PER_TRY:
-        m = len(rows)
-        p, q, share = draw_by_trying(state, rows, cutoff, log_k, max(MIN_TRIES, TRIES_PER_ROW * m))
+        rows[m] = alive[x]
+        m += low[np.uint64(alive[x])] <= cutoff
+    if m * k > MIN_TRIES * READS_PER_TRY:
+        p, q, share = draw_by_trying(state, rows[:m], cutoff, log_k, max(MIN_TRIES, TRIES_PER_ROW * m))
         if p >= 0:
             return p, q, share * (m * (m - 1) / 2) / n_pairs
     p, q, total = draw_by_reading(state, cutoff, log_k)
     return p, q, total / n_pairs
 
 
-@kernel()
+@helper()
 def draw_in_range(state):
     """A pair of the range, and the share of all pairs that is in it; (-1, -1, NaN) when there is no pair."""
     p, _ = cheapest_pair(state)

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from spd.clustering.math.kernels.jit import helper
 from spd.clustering.math.kernels.merge_bounds import pair_cost, refresh_row, row_of
-from spd.clustering.math.kernels.merge_jit import kernel
 from spd.clustering.math.kernels.merge_random import uniform
 from spd.clustering.math.kernels.merge_state import (
     ALIVE,
@@ -27,7 +27,7 @@ from spd.clustering.math.kernels.merge_state import (
 )
 
 
-@kernel()
+@helper()
 def draw_rank(random, decay, n_pairs):
     """A rank below n_pairs (may be inf) with probability proportional to exp(-decay rank)."""
     reach = -math.expm1(-decay * n_pairs)
@@ -35,7 +35,7 @@ def draw_rank(random, decay, n_pairs):
     return min(np.float64(rank), n_pairs - 1.0)
 
 
-@kernel()
+@helper()
 def is_before(value, x, y, pairs, other_value, place):
     """Whether the pair (x, y) comes before the one at a place of the heap: by cost, then by group indices."""
     if value != other_value:
@@ -45,7 +45,7 @@ def is_before(value, x, y, pairs, other_value, place):
     return y < pairs[place, 1]
 
 
-@kernel()
+@helper()
 def sift_down(values, pairs, size, value, x, y):
     """Put a pair into the heap (last pair on top) in the place of the top."""
     place = 0
@@ -65,7 +65,7 @@ def sift_down(values, pairs, size, value, x, y):
     pairs[place, 1] = y
 
 
-@kernel()
+@helper()
 def sift_up(values, pairs, size, value, x, y):
     """Put a pair into the heap as one more."""
     place = size
@@ -82,7 +82,7 @@ def sift_up(values, pairs, size, value, x, y):
     pairs[place, 1] = y
 
 
-@kernel()
+@helper()
 def next_row(state):
     """Position of the first row, by lower bound and then group order, that was not used in this selection."""
     alive, seen, low = state.ints[ALIVE], state.ints[SEEN], state.floats[LOW]
@@ -96,7 +96,7 @@ def next_row(state):
     return position
 
 
-@kernel()
+@helper()
 def offer_row(state, x, first, last, values, pairs, size):
     """Offer the pairs of the group at position x with those at first .. last - 1; returns the size of the heap."""
     p = state.ints[ALIVE, x]
@@ -116,7 +116,7 @@ def offer_row(state, x, first, last, values, pairs, size):
     return size
 
 
-@kernel()
+@helper()
 def position_of(state, p):
     """Where container p stands in group order."""
     alive, least = state.ints[ALIVE], state.ints[LEAST]
@@ -131,7 +131,7 @@ def position_of(state, p):
     return low
 
 
-@kernel()
+@helper()
 def collect_first(state, values, pairs):
     """Fill the heap with the first pairs (as positions), as many as it holds or as there are; returns the size."""
     ints, floats, at = state.ints, state.floats, state.at
@@ -156,7 +156,7 @@ def collect_first(state, values, pairs):
             sift_down(values, pairs, size, floats[LOW, p], x, y)
 
 
-@kernel()
+@helper()
 def draw_by_rank(state):
     """The containers of a pair, (-1, -1) when there is none."""
     decay = state.sums[PARAMETER]

@@ -2,9 +2,21 @@
 
 import numpy as np
 
-from spd.clustering.math.kernels.merge_jit import kernel
-from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch_row, prefetch_row_end
-from spd.clustering.math.kernels.merge_state import HEAD, IS_SOFT, MARKED, SEG_LEN, SEG_NEXT, SEG_START
+from spd.clustering.math.kernels.jit import helper, kernel
+from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch, prefetch_place, prefetch_row, prefetch_row_end
+from spd.clustering.math.kernels.merge_state import (
+    ALIVE,
+    HEAD,
+    IS_SOFT,
+    K_ALIVE,
+    MARKED,
+    N_DEAD,
+    SEG_LEN,
+    SEG_NEXT,
+    SEG_START,
+    SIZE,
+    TAIL,
+)
 
 
 @kernel()
@@ -23,27 +35,32 @@ def count_upper_rows(state, first, last):
 
     Each row of samples is read from its end down to p, which leaves out the lower half and needs no search.
     """
-    row_ids, row_vals, seg_samples = state.row_ids, state.row_vals, state.seg_samples
+    row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
+    seg_samples, rows = state.seg_samples, state.rows
     is_soft = state.at[IS_SOFT] == 1
     for p in range(first, last):
-        row = state.rows[p]
+        row = rows[p]
+        as_entry = row_ids.dtype.type(p)
         start = state.segments[SEG_START, p]
         stop = start + state.segments[SEG_LEN, p]
         for x in range(start, stop):
-            prefetch_row_end(state, x + AHEAD, stop)
+            prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, stop)
+            prefetch_row_end(seg_samples, row_start, row_len, row_ids, x + AHEAD, stop)
             sample = seg_samples[x]
-            y = state.row_start[sample] + state.row_len[sample] - 1
+            y = np.uint64(row_start[sample] + row_len[sample] - 1)
             if is_soft:
                 top = y
-                while row_ids[y] > p:
-                    y -= 1
+                while row_ids[y] > as_entry:
+                    y -= np.uint64(1)
                 value = row_vals[y]
-                for z in range(y + 1, top + 1):
+                for z in range(y + np.uint64(1), top + np.uint64(1)):
                     row[row_ids[z]] += value * row_vals[z]
             else:
-                while row_ids[y] > p:
-                    row[row_ids[y]] += 1
-                    y -= 1
+                g = row_ids[y]
+                while g > as_entry:
+                    row[g] += 1
+                    y -= np.uint64(1)
+                    g = row_ids[y]
 
 
 @kernel(nogil=True)
@@ -58,20 +75,22 @@ def mirror_upper(rows, first, last):
                     rows[p, q] = rows[q, p]
 
 
-@kernel(nogil=True)
+@helper()
 def walk_row(state, p, out):
     """Add c_pq to out[q] for every live q by visiting the samples of p; out[p] gets something without meaning."""
-    row_ids, row_vals = state.row_ids, state.row_vals
+    row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
+    seg_samples, segments = state.seg_samples, state.segments
     is_soft = state.at[IS_SOFT] == 1
     segment = state.ints[HEAD, p]
     while segment >= 0:
-        start = state.segments[SEG_START, segment]
-        stop = start + state.segments[SEG_LEN, segment]
+        start = segments[SEG_START, segment]
+        stop = start + segments[SEG_LEN, segment]
         for x in range(start, stop):
-            prefetch_row(state, x + AHEAD, stop)
-            sample = state.seg_samples[x]
-            begin = state.row_start[sample]
-            end = begin + state.row_len[sample]
+            prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, stop)
+            prefetch_row(seg_samples, row_start, row_ids, x + AHEAD, stop)
+            sample = seg_samples[x]
+            begin = row_start[sample]
+            end = begin + row_len[sample]
             if is_soft:
                 value = 0.0
                 for y in range(begin, end):
@@ -80,12 +99,12 @@ def walk_row(state, p, out):
                 for y in range(begin, end):
                     out[row_ids[y]] += value * row_vals[y]
             else:
-                for y in range(begin, end):
-                    out[row_ids[y]] += 1
-        segment = state.segments[SEG_NEXT, segment]
+                for g in row_ids[begin:end]:
+                    out[g] += 1
+        segment = segments[SEG_NEXT, segment]
 
 
-@kernel()
+@helper()
 def count_pair(state, i, j):
     """c_ij by visiting the samples of j, the group with fewer."""
     row_ids, row_vals = state.row_ids, state.row_vals
@@ -109,21 +128,23 @@ def count_pair(state, i, j):
     return total
 
 
-@kernel()
-def mark_samples(state, i):
-    """Make marks[sample] == i say that i is active on the sample, for every sample; O(1) when it does already."""
-    if state.at[MARKED] == i:
-        return
-    state.at[MARKED] = i
-    segment = state.ints[HEAD, i]
-    while segment >= 0:
-        start = state.segments[SEG_START, segment]
-        for x in range(start, start + state.segments[SEG_LEN, segment]):
-            state.marks[state.seg_samples[x]] = i
-        segment = state.segments[SEG_NEXT, segment]
-
-
 @kernel(nogil=True)
+def mark_part(state, i, first, last):
+    """Make marks[sample] == i say that i is active on the sample, for the samples first .. last - 1 along its chain of
+    segments."""
+    seg_samples, segments, marks = state.seg_samples, state.segments, state.marks
+    passed = 0
+    segment = state.ints[HEAD, i]
+    while segment >= 0 and passed < last:
+        start = segments[SEG_START, segment] - passed
+        begin = start + max(first, passed)
+        passed += segments[SEG_LEN, segment]
+        for x in range(begin, start + min(last, passed)):
+            marks[seg_samples[x]] = i
+        segment = segments[SEG_NEXT, segment]
+
+
+@helper()
 def absorb_samples(state, first, last, i, j, add):
     """Make the samples seg_samples[first:last] of j samples of i; those that i had already become -1 in the list.
 
@@ -135,46 +156,50 @@ def absorb_samples(state, first, last, i, j, add):
     Returns:
         The part of c_ij that lies in these samples.
     """
-    row_ids, marks, seg_samples = state.row_ids, state.marks, state.seg_samples
+    row_ids, row_start, row_len = state.row_ids, state.row_start, state.row_len
+    marks, seg_samples = state.marks, state.seg_samples
     is_marked = state.at[MARKED] == i
+    as_entry = row_ids.dtype.type(j)  # of the rows' type, so that entries are compared many at a time
     common = 0
     for x in range(first, last):
+        prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, last)
+        if is_marked and x + 2 * AHEAD < last:
+            prefetch(marks, np.int64(seg_samples[x + 2 * AHEAD]))
         if x + AHEAD < last and not (is_marked and marks[seg_samples[x + AHEAD]] == i):
-            prefetch_row(state, x + AHEAD, last)
+            prefetch_row(seg_samples, row_start, row_ids, x + AHEAD, last)
         sample = seg_samples[x]
-        begin = state.row_start[sample]
-        end = begin + state.row_len[sample]
+        row = row_ids[row_start[sample] : row_start[sample] + row_len[sample]]
         is_common = is_marked and marks[sample] == i
         if not is_marked:
-            for y in range(begin, end):
-                if row_ids[y] == i:
-                    is_common = True
-                    break
+            for g in row:
+                is_common |= g == i
         if is_common:
             common += 1
             seg_samples[x] = -1
             continue
-        place = begin
-        for y in range(begin, end):
-            g = row_ids[y]
+        for g in row:
             add[g] += 1
-            if g == j:
+        place = 0
+        for y in range(len(row)):
+            if row[y] == as_entry:
                 place = y
-        row_ids[place] = i
+        row[place] = i
         if is_marked:
             marks[sample] = i
     return np.float64(common)
 
 
-@kernel(nogil=True)
+@helper()
 def absorb_soft_samples(state, first, last, i, j, add):
     """The same for soft memberships: x_i becomes x_i + x_j - x_i x_j."""
-    row_ids, row_vals, row_len, seg_samples = state.row_ids, state.row_vals, state.row_len, state.seg_samples
+    row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
+    seg_samples = state.seg_samples
     common = 0.0
     for x in range(first, last):
-        prefetch_row(state, x + AHEAD, last)
+        prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, last)
+        prefetch_row(seg_samples, row_start, row_ids, x + AHEAD, last)
         sample = seg_samples[x]
-        begin = state.row_start[sample]
+        begin = row_start[sample]
         end = begin + row_len[sample]
         at_i = -1
         at_j = -1
@@ -201,7 +226,39 @@ def absorb_soft_samples(state, first, last, i, j, add):
     return common
 
 
-@kernel()
+@kernel(nogil=True)
+def absorb_part(state, i, j, first, last, add):
+    """Absorb the samples first .. last - 1 of j, along its chain of segments; returns their part of c_ij."""
+    is_soft = state.at[IS_SOFT] == 1
+    common = 0.0
+    passed = 0
+    segment = state.ints[HEAD, j]
+    while segment >= 0 and passed < last:
+        start = state.segments[SEG_START, segment] - passed
+        begin = start + max(first, passed)
+        passed += state.segments[SEG_LEN, segment]
+        end = start + min(last, passed)
+        if begin < end and is_soft:
+            common += absorb_soft_samples(state, begin, end, i, j, add)
+        elif begin < end:
+            common += absorb_samples(state, begin, end, i, j, add)
+        segment = state.segments[SEG_NEXT, segment]
+    return common
+
+
+@helper()
+def close_samples(state, i, j):
+    """Take out what was absorbed, and hang the chain of j's segments onto that of i."""
+    ints, segments = state.ints, state.segments
+    segment = ints[HEAD, j]
+    while segment >= 0:
+        ints[SIZE, i] += close_segment(state, segment)
+        segment = segments[SEG_NEXT, segment]
+    segments[SEG_NEXT, ints[TAIL, i]] = ints[HEAD, j]
+    ints[TAIL, i] = ints[TAIL, j]
+
+
+@helper()
 def close_segment(state, segment):
     """Take the samples marked -1 out of the segment; returns how many are left."""
     start = state.segments[SEG_START, segment]
@@ -221,6 +278,7 @@ def renumber_rows(state, new_of):
     row_start, row_len, row_ids, row_vals = state.row_start, state.row_len, state.row_ids, state.row_vals
     is_soft = state.at[IS_SOFT] == 1
     state.at[MARKED] = -1
+    state.at[N_DEAD] = 0
     write = 0
     for sample in range(len(row_start)):
         begin = row_start[sample]
@@ -233,6 +291,17 @@ def renumber_rows(state, new_of):
                     row_vals[write] = row_vals[y]
                 write += 1
         row_len[sample] = write - row_start[sample]
+
+
+@helper()
+def sweep_rows(state):
+    """Drop entries of dead containers."""
+    marked = state.at[MARKED]
+    same = np.full(state.ints.shape[1], -1, np.int64)
+    for x in range(state.at[K_ALIVE]):
+        same[state.ints[ALIVE, x]] = state.ints[ALIVE, x]
+    renumber_rows(state, same)
+    state.at[MARKED] = marked
 
 
 @kernel(nogil=True)

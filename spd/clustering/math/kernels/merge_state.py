@@ -52,7 +52,11 @@ IS_SOFT = 5  # 1: memberships have values
 IS_BITS = 6  # 1: memberships are bitsets
 HAS_UPPER = 7  # 1: floats[UPPER] is kept
 MARKED = 8  # the container whose samples are marked, -1: none
-AT_SIZE = 9
+N_DEAD = 9  # entries of dead containers in the rows of samples
+LARGE = 10  # a merge that moves so many samples is left to several threads
+WAITING_I = 11  # the merge that waits for them: the group that stays, -1: none waits
+WAITING_J = 12  # and the one that is merged into it
+AT_SIZE = 13
 
 # Entries of the float64 array `sums`.
 TOTAL = 0  # sum of s over live groups
@@ -62,7 +66,8 @@ ALPHA = 3
 PARAMETER = 4  # of the sampler: threshold, temperature or decay
 UPPER_L = 5  # the log2(k - 1) for which floats[UPPER] was made, at or below the present one
 MASS_REF = 6  # the cost relative to which floats[SCALE] is kept
-SUMS_SIZE = 7
+WAITING_SHARE = 7  # results[CONSIDERED] of the merge that waits
+SUMS_SIZE = 8
 
 # Rows of `results`.
 COST = 0  # change of the MDL, per sample
@@ -91,7 +96,7 @@ class State(NamedTuple):
 
     row_start: np.ndarray  # (N,) int64
     row_len: np.ndarray  # (N,) int32
-    row_ids: np.ndarray  # (nnz,) uint32, containers
+    row_ids: np.ndarray  # (nnz,) uint16 or uint32, containers
     row_vals: np.ndarray  # (nnz,) float64, empty unless soft
     seg_samples: np.ndarray  # (nnz,) int32 or int64
     marks: np.ndarray  # (N,) int32: at[MARKED] on each sample where that group is active

@@ -6,10 +6,11 @@ components counts those: tree[i] (1-based) holds how many of components i - lowb
 """
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import helper, kernel
 
 
-@njit(cache=True)
+@helper()
 def full_tree(n):
     """A Fenwick tree of n ones."""
     tree = np.empty(n + 1, np.int64)
@@ -19,7 +20,7 @@ def full_tree(n):
     return tree
 
 
-@njit(cache=True)
+@kernel()
 def remove(tree, component):
     i = component + 1
     while i < tree.shape[0]:
@@ -27,7 +28,7 @@ def remove(tree, component):
         i += i & -i
 
 
-@njit(cache=True)
+@helper()
 def count_before(tree, component):
     """How many of the components below this one are still the least of their group."""
     i = component
@@ -38,7 +39,7 @@ def count_before(tree, component):
     return count
 
 
-@njit(cache=True)
+@kernel()
 def find(tree, rank):
     """The component that has `rank` still-least components before it and is one itself."""
     n = tree.shape[0] - 1
@@ -56,7 +57,7 @@ def find(tree, rank):
     return position
 
 
-@njit(cache=True)
+@kernel()
 def pairs_to_components(pairs, n, out):
     """Fill out (T, 2); returns the first merge that names a group that does not exist, or -1."""
     tree = full_tree(n)
@@ -71,7 +72,7 @@ def pairs_to_components(pairs, n, out):
     return -1
 
 
-@njit(cache=True)
+@kernel()
 def components_to_pairs(merges, n, out):
     """Fill out (T, 2); returns the first merge that is not of two least components in order, or -1."""
     tree = full_tree(n)
@@ -88,7 +89,7 @@ def components_to_pairs(merges, n, out):
     return -1
 
 
-@njit(cache=True)
+@kernel()
 def least_components(members, n, out):
     """members (T, 2): any component of either group; fill out (T, 2) with the least ones, the smaller first.
 
@@ -112,7 +113,7 @@ def least_components(members, n, out):
     return -1
 
 
-@njit(cache=True)
+@kernel()
 def groups_at(absorbed_at, into, iteration, out):
     """Fill out (n,) with the groups after merge `iteration`.
 
@@ -129,7 +130,7 @@ def groups_at(absorbed_at, into, iteration, out):
             out[c] = out[into[c]]
 
 
-@njit(cache=True)
+@helper()
 def merge_in_row(before, low, high, out):
     """out = the groups `before`, after groups low and high merged. Branch-free, so that it vectorises."""
     for c in range(before.shape[0]):
@@ -138,7 +139,7 @@ def merge_in_row(before, low, high, out):
         out[c] = low if g == high else moved
 
 
-@njit(cache=True)
+@kernel()
 def groups_at_many(merges, absorbed_at, into, iterations, out):
     """Fill out (len(iterations), n) with the groups after each of the merges `iterations`.
 
@@ -153,7 +154,7 @@ def groups_at_many(merges, absorbed_at, into, iterations, out):
             groups_at(absorbed_at, into, t, out[row])
 
 
-@njit(cache=True)
+@kernel()
 def sizes_before(merges, n, out):
     """Fill out (T, 2) with the sizes of the two groups of each merge, before it."""
     sizes = np.ones(n, np.int64)

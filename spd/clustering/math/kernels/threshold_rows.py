@@ -1,10 +1,11 @@
 """Thresholding of dense rows in two passes that read each number once each: counts and extremes, then the indices."""
 
 import numpy as np
-from numba import njit
+
+from spd.clustering.math.kernels.jit import kernel
 
 
-@njit(cache=True)
+@kernel()
 def count_rows(matrix, threshold, lengths, greatest):
     """lengths[r] = entries of row r above the threshold; greatest[c] = max(greatest[c], column c).
 
@@ -33,7 +34,7 @@ def count_rows(matrix, threshold, lengths, greatest):
     return n_wrong == 0
 
 
-@njit(cache=True)
+@kernel()
 def fill_rows(matrix, threshold, indices):
     """The columns above the threshold, row after row, ascending in each.
 
