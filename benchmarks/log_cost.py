@@ -38,7 +38,13 @@ def seconds(n: int, n_samples: int, how: str) -> float:
             merge_iteration(merge_config, memberships, memberships.labels)
         else:
             with RunTracker(paths, config, memberships) as tracker:
-                history = merge_iteration(merge_config, memberships, memberships.labels, log_callback=tracker)
+                history = merge_iteration(
+                    merge_config,
+                    memberships,
+                    memberships.labels,
+                    log_callback=tracker,
+                    next_state=tracker.next_state,
+                )
                 tracker.finished(history)
         return time.perf_counter() - started
 

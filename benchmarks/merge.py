@@ -21,7 +21,7 @@ import numpy as np
 
 CASES = ("small", "standard", "dense", "first")
 LONG_CASES = ("largest", "wide")
-LONG_MEMORY_GB = 2.0
+LONG_MEMORY_GB = 3.0
 """What those may keep of coactivations: the default would take half of what the machine has."""
 SAMPLERS = {
     "greedy": ("range", 0.0),

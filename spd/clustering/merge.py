@@ -33,7 +33,7 @@ MEMORY_SHARE = 0.5
 
 
 class MergeStep:
-    """One merge, as an observer sees it right after it was made.
+    """One merge, as an observer sees it.
 
     Attributes:
         iteration: number of the merge, from 0.
@@ -100,6 +100,7 @@ def merge_iteration(
     progress: bool = False,
     checkpoint_path: Path | str | None = None,
     n_parallel_members: int = 1,
+    next_state: Callable[[int], int] | None = None,
 ) -> MergeHistory:
     """Merge groups of components, starting with every component alone.
 
@@ -115,6 +116,9 @@ def merge_iteration(
         checkpoint_path: where the state is saved now and then, and on an interrupt; if the file is there, the merge
             goes on from it. It stays when the merge is done: remove it once the history is saved.
         n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
+        next_state: lets several merges be made before the callback sees them, which costs less: for an iteration, the
+            next one (or itself) at which the callback asks for the coactivation or the costs. At others it may still
+            ask, but they are then counted anew. None: every iteration.
 
     Returns:
         The history, exactly as long as the number of merges made. On Ctrl-C (with a checkpoint also on SIGTERM) it
@@ -162,6 +166,7 @@ def merge_iteration(
     outcome = run(
         engine,
         observe,
+        next_state=next_state,
         checkpoint=checkpoint,
         progress=progress,
         stop_at_minimum=merge_options.stop_at_mdl_minimum,

@@ -222,3 +222,32 @@ def test_require_coactivation_ends_when_no_pair_is_left() -> None:
         assert history.final_k_groups == 3
         assert history.is_complete
         np.testing.assert_array_equal(history.latest().merges.group_idxs, np.repeat([0, 1, 2], 4))
+
+
+def test_an_observer_that_names_the_states_it_needs_sees_the_same() -> None:
+    """Several merges are made in between, and every one is shown, in order."""
+    x = np.random.default_rng(5).random((400, 90)) < 0.15
+    each: dict[int, tuple] = {}
+    some: dict[int, tuple] = {}
+    matrices: dict[int, np.ndarray] = {}
+
+    def note(step, notes: dict[int, tuple]) -> None:
+        assert step.iteration == len(notes)
+        notes[step.iteration] = (step.pair, step.cost, step.mdl_loss_norm, step.k_groups)
+
+    def observe(step) -> None:
+        note(step, each)
+        matrices[step.iteration] = step.coactivation()
+
+    def observe_some(step) -> None:
+        note(step, some)
+        engine = step._engine
+        if step.iteration % 7 == 0:
+            assert engine.n_done == step.iteration + 1
+        if step.iteration % 7 in (0, 3):
+            np.testing.assert_array_equal(step.coactivation(), matrices[step.iteration])
+
+    run(x, greedy(), log_callback=observe)
+    run(x, greedy(), log_callback=observe_some, next_state=lambda iteration: -(-iteration // 7) * 7)
+    assert some == each
+    assert len(each) == 89

@@ -35,7 +35,7 @@ def test_rows_on_demand_give_the_same(n_rows: int) -> None:
     """From no kept row at all to nearly all of them, with renumbering on the way."""
     memberships = planted(160, 600)
     expected = finished(memberships)
-    memory = int(n_rows * 160 * 4 * 1.25) + 1
+    memory = int(n_rows * 160 * 4 * 1.5) + 1
     engine = finished(memberships, memory=memory)
     assert engine.plan.n_rows == n_rows
     np.testing.assert_array_equal(engine.pairs(), expected.pairs())

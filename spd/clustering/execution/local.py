@@ -132,7 +132,10 @@ class LocalPool:
             process = self._context.Process(
                 target=_run_task, args=(task, theirs, logger.level), name=task.name, daemon=False
             )
-            process.start()
+            try:
+                process.start()
+            except (EOFError, OSError) as error:
+                raise SPDError(f"{task.name}: no process could be started for it: {_one_line(error)}") from error
             theirs.close()
             self._running.append(_Running(task, process, ours, time.monotonic()))
 

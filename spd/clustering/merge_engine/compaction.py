@@ -5,7 +5,7 @@ import numpy as np
 from spd.clustering.math.kernels import merge_samples
 from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.math.kernels.merge_state import State
-from spd.clustering.merge_engine.representation import fill_rows, row_id_type, rows_that_fit
+from spd.clustering.merge_engine.representation import row_id_type, rows_that_fit
 from spd.clustering.merge_engine.workers import Workers
 
 
@@ -13,7 +13,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     """The same groups in containers 0 .. k - 1, in group order.
 
     Memberships are renumbered in place, so `state` cannot be used any more. Rows of coactivation that were kept stay,
-    and further ones are filled in as far as `memory` (bytes) allows, those of the most frequent groups first.
+    and there is room for further ones, as far as `memory` (bytes) allows: `fill_rows` fills them, once `state` is gone.
     """
     k, n = int(state.at[kernel.K_ALIVE]), state.ints.shape[1]
     alive = state.ints[kernel.ALIVE, :k].copy()
@@ -29,7 +29,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     ints[kernel.KEPT] = kept
     ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
     state.at[kernel.N_FREE] = n_free
-    smaller = state._replace(
+    return state._replace(
         row_ids=state.row_ids.astype(row_id_type(k), copy=False),
         bits=np.ascontiguousarray(state.bits[alive]) if state.bits.size else state.bits,
         ints=ints,
@@ -38,8 +38,6 @@ def compacted(state: State, memory: int, run: Workers) -> State:
         spare=np.zeros((2, k), rows.dtype),
         scratch=np.zeros(k),
     )
-    fill_rows(smaller, run)
-    return smaller
 
 
 def _moved_rows(

@@ -11,7 +11,7 @@ from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.compaction import compacted
 from spd.clustering.merge_engine.large import join_large
-from spd.clustering.merge_engine.representation import Plan, choose, entry_counts, first_rows, make_samples
+from spd.clustering.merge_engine.representation import Plan, choose, entry_counts, fill_rows, first_rows, make_samples
 from spd.clustering.merge_engine.workers import Workers
 
 COMPACT_AT = 0.5
@@ -140,6 +140,7 @@ class MergeEngine:
                 finish(self.state, join_large(self.state, self._workers))
             if self.k_groups <= compact_at:
                 self.state = compacted(self.state, self.options.memory, self._workers)
+                fill_rows(self.state, self._workers)
 
     @property
     def is_amid_merge(self) -> bool:

@@ -120,8 +120,8 @@ def row_id_type(n: int) -> type:
 
 
 def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
-    """How many rows of n coactivations `memory` bytes hold, with a quarter of them twice while they are moved."""
-    return min(n, max(0, int(memory / 1.25) // max(1, n * itemsize)))
+    """How many rows of n coactivations `memory` bytes hold, with half of each twice while they are moved."""
+    return min(n, max(0, int(memory / 1.5) // max(1, n * itemsize)))
 
 
 def entry_counts(memberships: Memberships) -> np.ndarray:

@@ -35,6 +35,7 @@ def run(
     engine: MergeEngine,
     observe: Callable[[int], object] | None = None,
     *,
+    next_state: Callable[[int], int] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: bool = False,
     stop_at_minimum: bool = False,
@@ -42,32 +43,38 @@ def run(
     """Merge until the engine is finished, the MDL minimum is passed (if asked for), or an interrupt comes.
 
     Args:
-        observe: called with the number of each merge, right after it.
+        observe: called with the number of each merge, in order.
+        next_state: for the number of a merge, the number of the first one from there on that is to be observed before
+            any further merge is made; None: all of them.
         checkpoint: written now and then, and on an interrupt. SIGTERM then counts as an interrupt.
     """
     display = Progress(engine, progress)
     minimum = _Minimum(engine)
-    per_call = 1
+    pace = _Pace()
+    seen = engine.n_done
+
+    def show() -> None:
+        nonlocal seen
+        while observe is not None and seen < engine.n_done:
+            seen += 1
+            observe(seen - 1)
+
     try:
         with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
             while not engine.is_finished:
-                done = engine.n_done
-                started = time.monotonic()
-                engine.advance(per_call)
-                interrupts.raise_deferred()
+                most = engine.options.n_merges
                 if observe is not None:
-                    if engine.n_done > done:
-                        observe(done)
-                elif time.monotonic() - started < SECONDS_PER_CALL / 2:
-                    per_call *= 2
-                elif time.monotonic() - started > SECONDS_PER_CALL:
-                    per_call = max(1, per_call // 2)
+                    most = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
+                pace.advance(engine, most)
+                interrupts.raise_deferred()
+                show()
                 display.update()
                 if checkpoint is not None:
                     checkpoint.write_if_due(engine)
                 if stop_at_minimum and (end := minimum.passed_at()):
                     return Outcome(end, True)
     except KeyboardInterrupt:
+        show()
         logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
         if checkpoint is not None:
             checkpoint.write(engine)
@@ -75,6 +82,23 @@ def run(
     finally:
         display.close()
     return Outcome(engine.n_done, True)
+
+
+class _Pace:
+    """Makes about SECONDS_PER_CALL worth of merges a call."""
+
+    def __init__(self) -> None:
+        self._n_merges = 1
+
+    def advance(self, engine: MergeEngine, most: int) -> None:
+        """Make merges, at most so many."""
+        started = time.monotonic()
+        engine.advance(max(1, min(self._n_merges, most)))
+        took = time.monotonic() - started
+        if took > SECONDS_PER_CALL:
+            self._n_merges = max(1, self._n_merges // 2)
+        elif took < SECONDS_PER_CALL / 2 and self._n_merges <= most:
+            self._n_merges *= 2
 
 
 class _Minimum:

@@ -173,6 +173,7 @@ def _merge(
             merge_options=config.merge_options,
             checkpoint_path=paths.checkpoint_merge,
             n_parallel_members=n_parallel_members,
+            next_state=tracker.next_state,
         )
 
     try:

@@ -131,6 +131,11 @@ class RunTracker:
         if to_line or "fraction_zero_coacts" in scalars:
             self._metrics.write(number, scalars)
 
+    def next_state(self, iteration: int) -> int:
+        """The next iteration, or this one, whose matrices may be logged."""
+        kinds = ["tensors"] if self._wandb is None else ["tensors", "plots"]
+        return min(-(-iteration // self._every[kind]) * self._every[kind] for kind in kinds)
+
     def finished(self, history: "MergeHistory") -> None:
         """Log what belongs to the finished run; its files have to be there."""
         if self._wandb is None:

@@ -122,13 +122,12 @@ def merged_row(state, i):
     """The row of i after the merge: the kept one brought up to date, or the buffer."""
     kept = state.ints[KEPT, i]
     row = state.rows[kept] if kept >= 0 else state.spare[ROW]
-    alive, k = state.ints[ALIVE], state.at[K_ALIVE]
     if state.at[IS_BITS]:
-        walk_bits(state.bits, alive, k, i, row)
+        walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], i, row)
     elif kept >= 0:
         add = state.spare[ADD]
-        for x in range(k):
-            row[alive[x]] += add[alive[x]]
+        for q in range(len(row)):  # dead ones too: nobody asks for theirs
+            row[q] += add[q]
     else:
         row[:] = 0
         walk_row(state, i, row)
@@ -148,12 +147,14 @@ def join_rows(state, i, j):
     row = merged_row(state, i)
     flat = rows.reshape(rows.size)
     width = rows.shape[1]
+    all_change = at[IS_BITS] == 1
     for x in range(k):
         if x + AHEAD < k:  # each row is far from the next, so all of them would be waited for
-            prefetch(flat, np.int64(kept[alive[x + AHEAD]] * width + i))
-        q = alive[x]
-        if (add[q] != 0 or at[IS_BITS]) and kept[q] >= 0 and q != i:
-            flat[kept[q] * width + i] = row[q]
+            prefetch(flat, np.int64(kept[np.uint64(alive[x + AHEAD])] * width + i))
+        q = np.uint64(alive[x])
+        place = kept[q]
+        if (add[q] != 0 or all_change) and place >= 0 and alive[x] != i:
+            flat[np.uint64(place * width + i)] = row[q]
     add[:] = 0
     if kept[i] < 0 and at[N_FREE] > 0:
         at[N_FREE] -= 1
