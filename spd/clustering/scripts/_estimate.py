@@ -1,13 +1,14 @@
 """What an ensemble will take: measured on a small trial batch, scaled up by what the steps are known to cost.
 
     harvest: time and samples in proportion to the items
-    merge:   seconds = 1.5e-8 N a^2 + 3.5e-8 n^2      (N samples, a active components on one, n alive components)
-             bytes   = 16 N a + 8 n^2
+    merge:   seconds = 2e-9 N a^2 + 2e-8 n^2          (N samples, a active components on one, n alive components)
+             bytes   = 10 N a + 6 n^2                 (the latter at most merge_options.memory_limit_gb)
 
-The two rates were measured on planted data (n = 10,000, N = 100,000, a = 50, one core); expect a factor of two or three
-either way.
+The two rates were measured on planted data (n = 10,000 with N a^2 = 2.5e8 and 8e10, two cores); expect a factor of two
+or three either way.
 """
 
+import math
 import resource
 import sys
 import time
@@ -20,8 +21,8 @@ from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig
 _TRIAL_ITEMS = 16
 _TRIAL_SECONDS = 1.0
 """The trial grows until it takes this long; the first does not count, since much is set up only once."""
-_SECONDS_PER_COUNT = 1.5e-8
-_SECONDS_PER_PAIR = 3.5e-8
+_SECONDS_PER_COUNT = 2e-9
+_SECONDS_PER_PAIR = 2e-8
 _MERGE_PROCESS_BYTES = 400 * 2**20
 
 
@@ -35,6 +36,8 @@ class Estimate:
     harvest_s: float
     harvest_bytes: float
     trial_items: int
+    memory_limit: float = math.inf
+    """Bytes of coactivations that may be kept."""
 
     @property
     def merge_s(self) -> float:
@@ -44,7 +47,8 @@ class Estimate:
 
     @property
     def merge_bytes(self) -> float:
-        return _MERGE_PROCESS_BYTES + 16 * self.n_samples * self.mean_active + 8 * self.n_components**2
+        kept = min(6 * self.n_components**2, self.memory_limit)
+        return _MERGE_PROCESS_BYTES + 10 * self.n_samples * self.mean_active + kept
 
 
 def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Estimate:
@@ -69,8 +73,15 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
     n_samples = min(n_samples, config.n_tokens or n_samples)
     mean_active = found.nnz / max(found.n_samples, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    limit = config.merge_options.memory_limit_gb
     return Estimate(
-        n_samples, found.n_components, mean_active, seconds * factor, peak + 8 * n_samples * mean_active, items
+        n_samples,
+        found.n_components,
+        mean_active,
+        seconds * factor,
+        peak + 8 * n_samples * mean_active,
+        items,
+        math.inf if limit is None else limit * 1e9,
     )
 
 
@@ -87,7 +98,7 @@ def describe_estimate(
             f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
             f"on a sample (tried on {one.trial_items:,} items)",
         ),
-        ("memory", f"harvest {_gib(one.harvest_bytes)}; each merge {_gib(one.merge_bytes)}"),
+        ("memory", f"harvest {_gib(one.harvest_bytes)}; each merge {_gib(one.merge_bytes)}, or less where it is short"),
         ("time", f"harvest {_duration(one.harvest_s)} a member; merge {_duration(one.merge_s)} a member"),
         ("in all", f"{_duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
     ]
