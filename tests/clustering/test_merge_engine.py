@@ -63,6 +63,29 @@ def test_bitsets_give_the_same(method: tuple[str, float]) -> None:
         np.testing.assert_array_equal(dense.results(kernel.COST), sparse.results(kernel.COST))
 
 
+@pytest.mark.parametrize("method", [("range", 0.0), ("range", 0.05), ("mcmc", 0.1), ("exp_rank", 0.01)])
+def test_independent_columns_give_the_same_as_bitsets(method: tuple[str, float]) -> None:
+    """Renumbered twice, with merges on both sides that mark the samples of their group."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x = rng.random((300, 128)) < rng.choice([0.02, 0.05, 0.1]) * rng.random(128) * 2
+        memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(128)], None)
+        sparse, dense = (finished(memberships, *method, use_bits=use_bits) for use_bits in (False, True))
+        np.testing.assert_array_equal(sparse.pairs(), dense.pairs())
+        np.testing.assert_array_equal(sparse.results(kernel.COST), dense.results(kernel.COST))
+
+
+def test_soft_range_ends_although_counts_differ_in_the_last_bit() -> None:
+    """c_pq counted from the rows of p and of q may differ by rounding, and the cut-off may lie between."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = (rng.random((60, 12)) < 0.4) * rng.random((60, 12), dtype=np.float32)
+        memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(12)], None)
+        engine = finished(memberships, "range", 0.05, memory=0)
+        k = 12 - np.arange(11)
+        assert ((engine.pairs()[:, 0] < engine.pairs()[:, 1]) & (engine.pairs()[:, 1] < k)).all()
+
+
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("method", [("range", 0.0), ("range", 0.05), ("mcmc", 0.1)])
 def test_threads_give_the_same(soft: bool, method: tuple[str, float]) -> None:

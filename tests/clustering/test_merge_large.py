@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.merge_engine import compaction, large, representation
 from spd.clustering.merge_engine import engine as engine_module
 from spd.clustering.merge_engine import run as run_module
+from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from tests.clustering.test_merge_engine import finished, planted
 
@@ -53,7 +55,7 @@ def test_a_replay_of_large_merges_leads_to_the_same_state() -> None:
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
     engine.replay(whole.pairs()[:70], whole.results(slice(None))[:, :70])
     assert engine.n_done == 70
-    assert not engine.is_amid_merge
+    assert not engine.is_busy
     np.testing.assert_array_equal(engine.results(kernel.COST), whole.results(kernel.COST)[:70])
 
 
@@ -94,6 +96,40 @@ def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: p
         signal.signal(signal.SIGTERM, before)
     assert not outcome.is_complete
     assert outcome.n_merges == len(joined) == 41
-    assert not engine.is_amid_merge
+    assert not engine.is_busy
     engine.advance(1000)
     np.testing.assert_array_equal(engine.pairs(), finished(memberships, use_bits=False).pairs())
+
+
+def test_an_interrupt_waits_for_the_renumbering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    memberships = planted(150, 500)
+    rules = EngineOptions("mcmc", 0.1, 1.0, 149, use_bits=False)
+    calls: list[int] = []
+
+    def signal_and_compact(state, *arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)  # the handler runs before the next line
+        return compaction.compacted(state, *arguments)
+
+    monkeypatch.setattr(engine_module, "compacted", signal_and_compact)
+    engine = MergeEngine(memberships, rules, np.random.default_rng(7))
+    checkpoint = Checkpoint(tmp_path / "merge.npz", "of this merge")
+    outcome = run_module.run(engine, checkpoint=checkpoint)
+    assert not outcome.is_complete
+    assert 75 <= outcome.n_merges == engine.n_done < 149
+    resumed = MergeEngine(memberships, rules, np.random.default_rng(0))
+    checkpoint.resume(resumed)
+    run_module.run(resumed)
+    np.testing.assert_array_equal(resumed.pairs(), finished(memberships, "mcmc", 0.1, use_bits=False).pairs())
+
+
+def test_nothing_is_shown_beyond_the_stop_at_the_minimum() -> None:
+    memberships = planted(150, 500)
+    rules = EngineOptions("range", 0.0, 1.0, 149)
+    shown: list[int] = []
+    engine = MergeEngine(memberships, rules, np.random.default_rng(0))
+    outcome = run_module.run(engine, shown.append, next_state=lambda _: 10**9, stop_at_minimum=True)
+    assert outcome.is_complete
+    assert shown == list(range(outcome.n_merges))
+    assert outcome.n_merges < 149

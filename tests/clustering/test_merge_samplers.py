@@ -1,11 +1,13 @@
 """The engine's samplers draw from the definition's distribution: at every stage of a run, and as whole runs."""
 
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from spd.clustering.math.kernels import merge_mcmc
 from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
@@ -163,3 +165,11 @@ def test_flat_exp_rank_is_uniform() -> None:
         engine.advance(1)
         drawn[engine.pair(0)] += 1
     assert chisquare([drawn[(i, j)] for i in range(6) for j in range(i + 1, 6)]).pvalue > 1e-4
+
+
+def test_quick_bounds_of_exp() -> None:
+    """The bounds are bounds, to the last bit that matters, and as close as they say."""
+    for z in np.linspace(-merge_mcmc.FAST, merge_mcmc.FAST, 20_001):
+        exact = math.exp(z)
+        assert 0.997 * exact <= merge_mcmc.weight_below.py_func(z) <= exact * (1 + 1e-13)
+        assert exact <= merge_mcmc.weight_above.py_func(z) <= 1.0005 * exact

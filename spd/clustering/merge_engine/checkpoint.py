@@ -90,7 +90,8 @@ class Checkpoint:
         arrays = self._read(engine)
         engine.replay(arrays["pairs"], arrays["results"])
         state = engine.state
-        if not np.isclose(arrays["sums"][kernel.TOTAL], state.sums[kernel.TOTAL], rtol=1e-9):
+        fits = arrays["ints"].shape[1] == arrays["floats"].shape[1] == state.ints.shape[1]
+        if not (fits and np.isclose(arrays["sums"][kernel.TOTAL], state.sums[kernel.TOTAL], rtol=1e-9)):
             raise DamagedFileError(f"{self.path}: its merges do not lead to its state; delete it to start over")
         state.ints[_INT_ROWS, :] = arrays["ints"]
         state.floats[_FLOAT_ROWS, :] = arrays["floats"]

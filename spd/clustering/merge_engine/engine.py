@@ -59,6 +59,7 @@ class MergeEngine:
             plan = Plan(options.use_bits, plan.dtype, plan.n_rows)
         self.plan = plan
         self.options = options
+        self._is_moving = False
         self.state = State(
             **make_samples(memberships, plan.use_bits),
             ints=_int_table(entry_counts(memberships)),
@@ -133,19 +134,34 @@ class MergeEngine:
         advance, finish = step
         until = self.n_done + n_merges
         while self.n_done < until and not self.is_finished:
-            n = self.state.ints.shape[1]
-            compact_at = int(COMPACT_AT * n) if n >= COMPACT_FROM else 0
-            advance(self.state, min(until - self.n_done, max(1, self.k_groups - compact_at)))
-            if self.is_amid_merge:
+            advance(self.state, min(until - self.n_done, max(1, self.k_groups - self._compact_at)))
+            if self._has_waiting:
                 finish(self.state, join_large(self.state, self._workers))
-            if self.k_groups <= compact_at:
-                self.state = compacted(self.state, self.options.memory, self._workers)
-                fill_rows(self.state, self._workers)
+            if self.k_groups <= self._compact_at:
+                self._compact()
+
+    def _compact(self) -> None:
+        self._is_moving = True
+        try:
+            self.state = compacted(self.state, self.options.memory, self._workers)
+            fill_rows(self.state, self._workers)
+        finally:
+            self._is_moving = False
 
     @property
-    def is_amid_merge(self) -> bool:
-        """Whether a merge is half made: an interrupt has to wait then."""
+    def _compact_at(self) -> int:
+        n = self.state.ints.shape[1]
+        return int(COMPACT_AT * n) if n >= COMPACT_FROM else 0
+
+    @property
+    def _has_waiting(self) -> bool:
         return int(self.state.at[kernel.WAITING_I]) >= 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a merge is half made, or the containers are being renumbered: an interrupt has to wait then. Kernels
+        set what this looks at, so that nothing comes in between."""
+        return self._is_moving or self._has_waiting or self.k_groups <= self._compact_at
 
     @property
     def n_done(self) -> int:

@@ -1,10 +1,11 @@
 """Drives an engine to its end: in calls short enough to be interrupted, with observers and checkpoints in between."""
 
+import contextlib
 import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Self
@@ -53,34 +54,36 @@ def run(
     pace = _Pace()
     seen = engine.n_done
 
-    def show() -> None:
+    def show(end: int) -> None:
         nonlocal seen
-        while observe is not None and seen < engine.n_done:
+        while observe is not None and seen < end:
             seen += 1
             observe(seen - 1)
 
-    try:
-        with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
+    with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
+        try:
             while not engine.is_finished:
                 most = engine.options.n_merges
                 if observe is not None:
                     most = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
                 pace.advance(engine, most)
                 interrupts.raise_deferred()
-                show()
+                end = minimum.passed_at() if stop_at_minimum else None
+                show(engine.n_done if end is None else end)
                 display.update()
+                if end is not None:
+                    return Outcome(end, True)
                 if checkpoint is not None:
                     checkpoint.write_if_due(engine)
-                if stop_at_minimum and (end := minimum.passed_at()):
-                    return Outcome(end, True)
-    except KeyboardInterrupt:
-        show()
-        logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
-        if checkpoint is not None:
-            checkpoint.write(engine)
-        return Outcome(engine.n_done, False)
-    finally:
-        display.close()
+        except KeyboardInterrupt:
+            logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
+            if checkpoint is not None:
+                with interrupts.held():
+                    checkpoint.write(engine)
+            show(engine.n_done)
+            return Outcome(engine.n_done, False)
+        finally:
+            display.close()
     return Outcome(engine.n_done, True)
 
 
@@ -121,7 +124,7 @@ class _Minimum:
 
 
 class _Interrupts:
-    """While inside, an interrupt that comes while a merge is half made waits until it is whole.
+    """While inside, an interrupt that comes while the engine is busy waits until it is not.
 
     Args:
         sigterm: whether SIGTERM interrupts like Ctrl-C, unless the program handles it already.
@@ -132,6 +135,7 @@ class _Interrupts:
         self._sigterm = sigterm
         self._before: dict[int, Any] = {}
         self._deferred: int | None = None
+        self._is_held = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -147,11 +151,20 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._engine.is_amid_merge:
+        if self._engine.is_busy or self._is_held:
             self._deferred = number
             return
         before = self._before[number]
         (before if callable(before) else signal.default_int_handler)(number, frame)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, further interrupts wait, too; there has been one, so that they need not be told after it."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
 
     def raise_deferred(self) -> None:
         """Interrupt now, if an interrupt had to wait."""

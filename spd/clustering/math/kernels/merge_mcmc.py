@@ -55,8 +55,8 @@ def finite_exp(exponent):
 
 @helper(inline="always")
 def weight_below(z):
-    """At most exp(z), and at least 0.997 of it, for z from -FAST to FAST: exp(z / 64) by an odd number of terms of its
-    series, which is never above it, multiplied by itself. Many at a time, unlike the real one."""
+    """At most exp(z), and at least 0.997 of it, for z from -FAST to FAST: exp(z / 64) by the terms of its series
+    up to an odd power, which is never above it, multiplied by itself. Many at a time, unlike the real one."""
     y = z / 64.0
     y = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y / 120))))
     y *= y

@@ -150,12 +150,19 @@ def draw_by_reading(state, cutoff, log_k):
             else:
                 counts[x] = nth_considered(state, x, cutoff, log_k, -1)[1]
             total += counts[x]
+    if total == 0:  # soft counts differ in the last bit between the rows of a pair, and the cut-off lies between
+        p, q = cheapest_pair(state)
+        return p, q, 1
     wanted = int(uniform(state.random) * total)
     x = 0
     while wanted >= counts[x]:
         wanted -= counts[x]
         x += 1
-    return state.ints[ALIVE, x], nth_considered(state, x, cutoff, log_k, wanted)[0], total
+    p = state.ints[ALIVE, x]
+    q = nth_considered(state, x, cutoff, log_k, wanted)[0]
+    if q < 0:  # the same
+        q = partner[p]
+    return p, q, total
 
 
 @helper()

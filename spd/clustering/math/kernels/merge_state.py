@@ -99,7 +99,7 @@ class State(NamedTuple):
     row_ids: np.ndarray  # (nnz,) uint16 or uint32, containers
     row_vals: np.ndarray  # (nnz,) float64, empty unless soft
     seg_samples: np.ndarray  # (nnz,) int32 or int64
-    marks: np.ndarray  # (N,) int32: at[MARKED] on each sample where that group is active
+    marks: np.ndarray  # (N,) int32: at[MARKED] on each sample where that group is active, and only there
     segments: np.ndarray  # (SEGMENT_ROWS, n) int64
     bits: np.ndarray  # (n, words) uint64, or (0, 0)
     ints: np.ndarray  # (INT_ROWS, n) int64
