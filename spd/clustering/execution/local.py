@@ -186,8 +186,7 @@ class _PipeHandler(logging.Handler):
 
 
 def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
-    """The child's side: run the task, send what becomes of it."""
-    signal.signal(signal.SIGTERM, _stop)
+    """The child's side: run the task, send what becomes of it. From the handler on, a stop may come at any line."""
     lock = threading.Lock()
 
     def send(message: tuple[str, Any]) -> None:
@@ -199,13 +198,18 @@ def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
     logging.getLogger("py.warnings").handlers[:] = [_PipeHandler(send)]
     logger.setLevel(log_level)
     logger.propagate = False
-    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     started = time.monotonic()
     value, error, trace = None, None, ""
     try:
-        value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
-    except BaseException as caught:
+        try:
+            signal.signal(signal.SIGTERM, _stop)
+            threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+            value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
+        except Exception as caught:
+            error, trace = _one_line(caught), traceback.format_exc()
+    except BaseException as caught:  # a stop, maybe while another error was looked at
         error, trace = _one_line(caught), traceback.format_exc()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself now
     used = resource.getrusage(resource.RUSAGE_SELF)
     peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     outcome = Outcome(task.name, value, error, trace, time.monotonic() - started, used.ru_utime + used.ru_stime, peak)

@@ -173,3 +173,19 @@ time.sleep(60)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     _wait_for(lambda: _states(tmp_path) == ["stopped", "stopped"])
+
+
+def test_a_task_whose_parent_is_gone_before_it_begins_ends_in_silence() -> None:
+    """A pipeline that is interrupted while it starts a member has forgotten it already. Here the task fails, too."""
+    script = """
+from multiprocessing import Pipe
+from pathlib import Path
+from spd.clustering.execution.local import Task, _run_task
+from tests.clustering.execution.test_local import wait_and_note
+ours, theirs = Pipe()
+ours.close()
+_run_task(Task("waiter", wait_and_note, (Path("/nowhere"),)), theirs, 20)
+"""
+    for _ in range(12):  # the stop may come at any line
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert ended.stderr == ""
