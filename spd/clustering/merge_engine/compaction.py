@@ -20,6 +20,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     new_of = np.full(n, -1, np.int64)
     new_of[alive] = np.arange(k)
     merge_samples.renumber_rows(state, new_of)
+    state.at[kernel.MARKED] = -1
     state.marks[:] = -1  # they name containers by their old numbers
     ints = np.ascontiguousarray(state.ints[:, alive])  # fancy indexing may return another layout
     ints[kernel.ALIVE] = np.arange(k)

@@ -98,7 +98,7 @@ def first_rows(state: State, run: Workers) -> None:
 
 
 def fill_rows(state: State, run: Workers) -> None:
-    """Use the free rows, which are zero, for the most frequent groups that have none."""
+    """Use the free rows for the most frequent groups that have none."""
     ints = state.ints
     k = int(state.at[kernel.K_ALIVE])
     alive = ints[kernel.ALIVE, :k]

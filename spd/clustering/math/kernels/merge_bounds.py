@@ -52,29 +52,31 @@ def pair_cost(state, p, q, count, log_k):
 
 
 @helper()
+def count_row(state, p, row):
+    """row[q] = c_pq for every live q, from the samples of p."""
+    if state.at[IS_BITS]:
+        walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], p, row)
+    else:
+        row[:] = 0
+        walk_row(state, p, row)
+
+
+@helper()
 def row_of(state, p):
     """c_pq for every live q: the row that is kept, or else the buffer, filled from the samples of p."""
     kept = state.ints[KEPT, p]
     if kept >= 0:
         return state.rows[kept]
     row = state.spare[ROW]
-    if state.at[IS_BITS]:
-        walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], p, row)
-    else:
-        row[:] = 0
-        walk_row(state, p, row)
+    count_row(state, p, row)
     return row
 
 
 @kernel(nogil=True)
 def fill_rows(state, wanted, places):
-    """rows[places[t], q] = c_pq for p = wanted[t] and every live q; those rows are zero before."""
+    """rows[places[t], q] = c_pq for p = wanted[t] and every live q."""
     for t in range(len(wanted)):
-        row = state.rows[places[t]]
-        if state.at[IS_BITS]:
-            walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], wanted[t], row)
-        else:
-            walk_row(state, wanted[t], row)
+        count_row(state, wanted[t], state.rows[places[t]])
 
 
 @helper()

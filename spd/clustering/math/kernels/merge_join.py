@@ -5,11 +5,11 @@ import math
 import numpy as np
 
 from spd.clustering.math.kernels.jit import helper, kernel
-from spd.clustering.math.kernels.merge_bits import absorb_bits, walk_bits
-from spd.clustering.math.kernels.merge_bounds import pair_cost
+from spd.clustering.math.kernels.merge_bits import absorb_bits
+from spd.clustering.math.kernels.merge_bounds import count_row, pair_cost
 from spd.clustering.math.kernels.merge_prefetch import AHEAD, prefetch
 from spd.clustering.math.kernels.merge_rank import position_of
-from spd.clustering.math.kernels.merge_samples import absorb_part, close_samples, mark_part, sweep_rows, walk_row
+from spd.clustering.math.kernels.merge_samples import absorb_part, close_samples, mark_part, sweep_rows
 from spd.clustering.math.kernels.merge_state import (
     ACTIVITY,
     ADD,
@@ -122,15 +122,12 @@ def merged_row(state, i):
     """The row of i after the merge: the kept one brought up to date, or the buffer."""
     kept = state.ints[KEPT, i]
     row = state.rows[kept] if kept >= 0 else state.spare[ROW]
-    if state.at[IS_BITS]:
-        walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], i, row)
-    elif kept >= 0:
+    if kept < 0 or state.at[IS_BITS]:
+        count_row(state, i, row)
+    else:
         add = state.spare[ADD]
         for q in range(len(row)):  # dead ones too: nobody asks for theirs
             row[q] += add[q]
-    else:
-        row[:] = 0
-        walk_row(state, i, row)
     return row
 
 

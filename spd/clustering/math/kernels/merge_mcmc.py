@@ -53,18 +53,24 @@ def finite_exp(exponent):
     return math.exp(min(exponent, MOST))
 
 
-@helper(inline="always")
-def weight_below(z):
-    """At most exp(z), and at least 0.997 of it, for z from -FAST to FAST: exp(z / 64) by the terms of its series
-    up to an odd power, which is never above it, multiplied by itself. Many at a time, unlike the real one."""
-    y = z / 64.0
-    y = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y / 120))))
+@kernel(inline="always")
+def to_the_64th(y):
+    """y^64, by squaring."""
     y *= y
     y *= y
     y *= y
     y *= y
     y *= y
     return y * y
+
+
+@helper(inline="always")
+def weight_below(z):
+    """At most exp(z), and at least 0.997 of it, for z from -FAST to FAST: exp(z / 64) by the terms of its series
+    up to an odd power, which is never above it, multiplied by itself. Many at a time, unlike the real one."""
+    y = z / 64.0
+    y = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y / 120))))
+    return to_the_64th(y)
 
 
 @helper(inline="always")
@@ -72,12 +78,7 @@ def weight_above(z):
     """At least exp(z), and at most 1.0005 of it, for z from -FAST to FAST."""
     y = z / 64.0
     y = (1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y / 720)))))) * ROUND_UP
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    return y * y
+    return to_the_64th(y)
 
 
 @helper()

@@ -150,7 +150,7 @@ def absorb_samples(state, first, last, i, j, add):
 
     add[l] grows by the change of c_il that these samples bring. The rows of different samples are independent, so
     that parts of a segment can be absorbed at the same time, each with its own `add`. Rows of samples that i had
-    already keep the entry j, which nobody asks for any more, until containers are renumbered: so they need not even
+    already keep the entry j, which nobody asks for any more, until the rows are swept: so they need not even
     be read when the samples of i are marked.
 
     Returns:
@@ -274,10 +274,10 @@ def close_segment(state, segment):
 
 @kernel()
 def renumber_rows(state, new_of):
-    """Give every container its new number, drop entries of dead ones (-1), and close the gaps between the rows."""
+    """Give every container its new number, drop entries of dead ones (-1), and close the gaps between the rows. Marks
+    of samples still name the old numbers."""
     row_start, row_len, row_ids, row_vals = state.row_start, state.row_len, state.row_ids, state.row_vals
     is_soft = state.at[IS_SOFT] == 1
-    state.at[MARKED] = -1
     state.at[N_DEAD] = 0
     write = 0
     for sample in range(len(row_start)):
@@ -296,12 +296,10 @@ def renumber_rows(state, new_of):
 @helper()
 def sweep_rows(state):
     """Drop entries of dead containers."""
-    marked = state.at[MARKED]
     same = np.full(state.ints.shape[1], -1, np.int64)
     for x in range(state.at[K_ALIVE]):
         same[state.ints[ALIVE, x]] = state.ints[ALIVE, x]
     renumber_rows(state, same)
-    state.at[MARKED] = marked
 
 
 @kernel(nogil=True)
