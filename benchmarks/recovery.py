@@ -86,7 +86,7 @@ def _groups(kind: Planted, n: int, rng: np.random.Generator) -> np.ndarray:
 def residual_mlp(n_samples: int) -> tuple[Memberships, np.ndarray]:
     """The bundled example, and the feature of each component; components of no feature are left out."""
     from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.scripts._harvest import MembershipSource
+    from spd.clustering.pipeline.sources import MembershipSource
     from spd.experiments.ground_truth import component_features
 
     path = "example:resid_mlp2"

@@ -23,3 +23,11 @@ class RunFormatError(SPDError):
 
 class DamagedFileError(SPDError):
     """A file of ours that is truncated, manipulated, or of a version not known here."""
+
+
+class ActivationsError(SPDError):
+    """Activations that cannot be clustered: not finite, negative, wrong shape, no live component."""
+
+
+class MemberFailedError(SPDError):
+    """One or more members of an ensemble failed; the message says which and why."""

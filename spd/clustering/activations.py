@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from spd.clustering.component_checks import check_labels, component_labels, live_components, matching_modules
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.device_rows import DeviceRows
-from spd.clustering.errors import ActivationsError
+from spd.clustering.harvest.builder import FilterDeadStat, MembershipBuilder
+from spd.clustering.harvest.device_rows import DeviceRows
+from spd.clustering.labels import check_labels, component_labels, live_components, matching_modules
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.membership_builder import FilterDeadStat, MembershipBuilder
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
+from spd.errors import ActivationsError
 
 if TYPE_CHECKING:
     import torch

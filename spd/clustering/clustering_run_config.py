@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spd.clustering.merge_config import MergeConfig, MergeOptions, canonical_json
-from spd.config_files import FrozenConfig
+from spd.files.config import FrozenConfig
 
 CANONICAL_RUNS: dict[str, str] = {
     "tms_5-2": "wandb:goodfire/spd/runs/nbejm03m",

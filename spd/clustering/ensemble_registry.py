@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from spd.clustering.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 from spd.clustering.storage import registry_path
+from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 
 MemberState = Literal["pending", "running", "done", "failed"]
 

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from spd.clustering.errors import ConfigError
+from spd.clustering.harvest.builder import MembershipBuilder
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.membership_builder import MembershipBuilder
 from spd.clustering.merge_config import MergeConfig
+from spd.errors import ConfigError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

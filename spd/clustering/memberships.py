@@ -1,7 +1,7 @@
 """Which component is active on which sample: the sparse matrix that a merge starts from.
 
 A compressed-row matrix with labelled columns: 4 bytes an active entry, 8 with soft values, 8 a sample. From a whole
-matrix by `Memberships.from_activations`, from a stream of micro-batches by `membership_builder.MembershipBuilder`.
+matrix by `Memberships.from_activations`, from a stream of micro-batches by `harvest.builder.MembershipBuilder`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from spd.checked_files import read_npz, write_npz
-from spd.clustering.component_checks import (
+from spd.clustering.consts import ComponentLabels
+from spd.clustering.labels import (
     check_labels,
     check_values,
 )
-from spd.clustering.consts import ComponentLabels
-from spd.clustering.errors import ActivationsError, DamagedFileError
 from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import (
     CHUNK,
@@ -30,6 +28,8 @@ from spd.clustering.math.sparse_rows import (
     row_chunks,
     take_columns_in_place,
 )
+from spd.errors import ActivationsError, DamagedFileError
+from spd.files.checked import read_npz, write_npz
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spd.clustering.consts import MergePair
-from spd.clustering.errors import ActivationsError
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
+from spd.errors import ActivationsError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -129,10 +129,10 @@ def merge_iteration(
         DamagedFileError: the checkpoint is not whole.
         SPDError: the checkpoint belongs to another merge, or cannot be written.
     """
-    from spd.clustering.math.kernels import merge_state as kernel
     from spd.clustering.merge_engine.checkpoint import Checkpoint, fingerprint_of
+    from spd.clustering.merge_engine.drive import run
     from spd.clustering.merge_engine.engine import MergeEngine
-    from spd.clustering.merge_engine.run import run
+    from spd.clustering.merge_engine.kernels import state as kernel
 
     memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)
     _check_mergeable(memberships, merge_config)
@@ -195,7 +195,7 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
 
 def _engine_options(config: MergeConfig, options: MergeOptions, memberships: Memberships, n_members: int) -> Any:
     from spd.clustering.merge_engine.engine import EngineOptions
-    from spd.clustering.merge_engine.resources import available_cores, available_memory
+    from spd.machine import available_cores, available_memory
 
     limit = options.memory_limit_gb
     memory = available_memory() * MEMORY_SHARE if limit is None else limit * 1e9

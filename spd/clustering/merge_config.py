@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from spd.clustering.consts import MergePair
-from spd.config_files import FrozenConfig
+from spd.files.config import FrozenConfig
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Where everything is: every directory and file name once (spd.checked_files writes and reads them).
+"""Where everything is: every directory and file name once (spd.files.checked writes and reads them).
 
     SPD_OUT_DIR/clustering/runs/<c-...>/  ensembles/<e-...>/  harvests/<h-...>/  ensemble_registry.db
     SPD_OUT_DIR/sbatch_scripts/  slurm_logs/

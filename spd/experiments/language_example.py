@@ -24,9 +24,9 @@ from spd.experiments.language_target import (
 )
 from spd.experiments.losses import kl_divergence
 from spd.experiments.run_writer import decomposition_keys, write_json, write_run, write_tensors, write_yaml
+from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel
 from spd.models.targets.llama_simple import LlamaSimple
-from spd.run_files import EXAMPLES_DIRECTORY
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -137,7 +137,7 @@ def _start(target: LlamaSimple, config: DecomposeConfig) -> Decomposition:
 
 def _target(directory: Path, config: LanguageTraining, tokens: Tensor, report: Report) -> LlamaSimple:
     """The target, trained or read; in SPD's layout of pretrained models."""
-    from spd.config_files import load_mapping
+    from spd.files.config import load_mapping
     from spd.models.targets.llama_simple import LlamaSimpleConfig, PlainMLP
 
     home = directory / TARGET_DIRECTORY

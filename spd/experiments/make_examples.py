@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spd.errors import SPDError
-from spd.run_files import EXAMPLES_DIRECTORY
+from spd.files.run_location import EXAMPLES_DIRECTORY
 
 EXAMPLES = ("resid_mlp2", "lm_kjv")
 

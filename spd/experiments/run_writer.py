@@ -8,10 +8,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from spd.atomic_files import atomic_write
 from spd.experiments.decompose import DecomposeConfig
 from spd.experiments.decomposition import Decomposition
-from spd.run_files import CONFIG_NAME
+from spd.files.atomic import atomic_write
+from spd.files.run_location import CONFIG_NAME
 
 SIGMOID = "leaky_hard"
 

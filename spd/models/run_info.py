@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
-from spd.config_files import FrozenConfig, load_mapping
 from spd.errors import ConfigError
+from spd.files.config import FrozenConfig, load_mapping
+from spd.files.run_location import RunFiles, locate_run
 from spd.models.targets.registry import check_family, current_class_path
-from spd.run_files import RunFiles, locate_run
 
 TASKS = ("tms", "resid_mlp", "lm")
 

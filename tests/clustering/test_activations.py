@@ -13,8 +13,8 @@ from spd.clustering.activations import (
     harvest_memberships,
     process_activations,
 )
-from spd.clustering.errors import ActivationsError
 from spd.clustering.merge_config import MergeConfig
+from spd.errors import ActivationsError
 from spd.models.component_model import ComponentModel
 
 RUNS = ["tms_5-2", "tms_5-2_preid", "resid_mlp1", "lm_kjv"]

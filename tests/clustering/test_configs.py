@@ -7,9 +7,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig, member_config
-from spd.config_files import load_mapping
+from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
 from spd.errors import ConfigError
+from spd.files.config import load_mapping
 from spd.settings import REPO_ROOT
 
 CONFIGS = REPO_ROOT / "spd" / "clustering" / "configs"

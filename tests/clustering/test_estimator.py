@@ -11,9 +11,9 @@ from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spd.clustering.compute_costs import compute_mdl_cost
-from spd.clustering.errors import ActivationsError, ConfigError
 from spd.clustering.estimator import MDLClustering
 from spd.clustering.math.merge_matrix import GroupMerge
+from spd.errors import ActivationsError, ConfigError
 
 
 @parametrize_with_checks([MDLClustering(random_state=0), MDLClustering(activation_threshold=0.5, alpha=0.1)])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spd.clustering.errors import ActivationsError, DamagedFileError, MissingFileError
 from spd.clustering.math import sparse_rows
 from spd.clustering.memberships import Memberships
+from spd.errors import ActivationsError, DamagedFileError, MissingFileError
 
 MATRICES = hnp.arrays(
     np.float32,

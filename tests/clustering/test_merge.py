@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from spd.clustering.errors import ActivationsError
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
+from spd.errors import ActivationsError
 from tests.oracles import merge_definition as oracle
 
 

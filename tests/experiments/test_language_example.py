@@ -18,8 +18,8 @@ from spd.experiments.language_target import (
     train_language_model,
 )
 from spd.experiments.make_examples import main
+from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel, SPDRunInfo
-from spd.run_files import EXAMPLES_DIRECTORY
 
 
 @pytest.fixture(scope="module")

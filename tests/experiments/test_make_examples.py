@@ -11,8 +11,8 @@ import yaml
 from spd.experiments.ground_truth import component_features
 from spd.experiments.make_examples import main
 from spd.experiments.resid_mlp_example import measure
+from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel
-from spd.run_files import EXAMPLES_DIRECTORY
 
 RESID_MLP = EXAMPLES_DIRECTORY / "resid_mlp2"
 

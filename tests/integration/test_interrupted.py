@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import yaml
 
-from spd.checked_files import read_npz
 from spd.clustering.ensemble_registry import get_members
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.storage import EnsemblePaths
+from spd.files.checked import read_npz
 
 METHOD = "perm_invariant_hamming"
 N_MOMENTS = 30 if os.environ.get("SPD_CI") else 3

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from spd.checked_files import read_json, read_npz
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.clustering.storage import EnsemblePaths, RunPaths
+from spd.files.checked import read_json, read_npz
 from tests.clustering.scripts.commands import Done, run
 
 METHODS = ["perm_invariant_hamming", "matching_dist"]

@@ -12,10 +12,10 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.metrics_log import read_metrics
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.clustering.tracking.budget import Budget
 from spd.clustering.tracking.ensemble import track_ensemble
+from spd.clustering.tracking.metrics_log import read_metrics
 from spd.clustering.tracking.observer import RunTracker
 from spd.clustering.tracking.wandb_sender import WandbSender
 from tests.integration.loopback_wandb import LoopbackServer

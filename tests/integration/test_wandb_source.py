@@ -11,11 +11,11 @@ import pytest
 import torch
 import wandb
 
-from spd import wandb_files
 from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.files import wandb_run as wandb_files
+from spd.files.run_location import locate_run
 from spd.models.component_model import ComponentModel
 from spd.models.run_info import SPDRunInfo
-from spd.run_files import locate_run
 from tests.integration.loopback_wandb import LoopbackServer, serve
 from tests.models.tiny_runs import TinyRun, llama_run, tms_run
 
@@ -90,7 +90,8 @@ def test_a_run_is_downloaded_once(server: LoopbackServer, tmp_path: Path, out_di
 def test_a_second_load_does_not_import_wandb(server: LoopbackServer, tmp_path: Path) -> None:
     upload(server, tms_run(), tmp_path)
     locate_run(PATH)
-    code = f"import sys; from spd.run_files import locate_run; locate_run({PATH!r}); print('wandb' in sys.modules)"
+    call = f"from spd.files.run_location import locate_run; locate_run({PATH!r})"
+    code = f"import sys; {call}; print('wandb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -103,7 +104,7 @@ def test_a_cache_that_another_program_filled_is_used(server: LoopbackServer, tmp
 
 def test_concurrent_loads_download_once(server: LoopbackServer, tmp_path: Path) -> None:
     upload(server, tms_run(), tmp_path)
-    code = f"from spd.run_files import locate_run; print(locate_run({PATH!r}).checkpoint)"
+    code = f"from spd.files.run_location import locate_run; print(locate_run({PATH!r}).checkpoint)"
     loads = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     found = [load.communicate(timeout=60)[0] for load in loads]
     assert [load.returncode for load in loads] == [0, 0, 0]

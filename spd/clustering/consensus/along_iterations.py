@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spd.clustering.errors import SPDError
 from spd.clustering.math.coassociation import Coassociation
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.errors import SPDError
 
 N_GRID = 30
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spd.clustering.errors import SPDError
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.errors import SPDError
 
 
 @dataclass(frozen=True)

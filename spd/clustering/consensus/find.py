@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from spd.clustering.consensus.cuts import MemberCuts
-from spd.clustering.errors import SPDError
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
+from spd.errors import SPDError
 
 CONSENSUS_THRESHOLD = 0.5
 DEFAULT_THRESHOLD = 0.9

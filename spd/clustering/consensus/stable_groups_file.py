@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from spd.checked_files import read_json, write_json
 from spd.clustering.consensus.along_iterations import Agreement
 from spd.clustering.consensus.find import Consensus, groups_of
-from spd.clustering.errors import DamagedFileError
 from spd.clustering.math.coassociation import GroupStatistics
+from spd.errors import DamagedFileError
+from spd.files.checked import read_json, write_json
 
 SCHEMA_VERSION = 1
 _KEYS = ("schema_version", "threshold", "summary", "members", "groups", "stable_groups", "cores", "components")

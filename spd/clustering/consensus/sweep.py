@@ -21,10 +21,10 @@ import numpy as np
 
 from spd.clustering.consensus.cuts import cut_members, groups_after
 from spd.clustering.consensus.find import find_consensus, with_dead_alone
-from spd.clustering.errors import SPDError
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
+from spd.errors import SPDError
 
 MUST_SAVE = 0.9
 """Of the best saving on held-out samples, the share that an alpha must reach to be recommended."""

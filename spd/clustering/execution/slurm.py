@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spd.atomic_files import atomic_write
 from spd.clustering.execution.slurm_scripts import DEFAULT_MAX_ARRAY_SIZE, JobScript
 from spd.errors import SPDError
+from spd.files.atomic import atomic_write
 
 _TIMEOUT_S = 120.0
 """A busy controller may take a minute; one that takes longer is treated as one that does not answer."""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from spd.checked_files import write_json
 from spd.clustering.execution.git_snapshot import check_is_checkout, git_output
 from spd.errors import SPDError
+from spd.files.checked import write_json
 from spd.settings import REPO_ROOT
 
 

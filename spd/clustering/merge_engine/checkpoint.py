@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spd.atomic_files import atomic_write
-from spd.clustering.errors import DamagedFileError, SPDError
-from spd.clustering.math.kernels import merge_state as kernel
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.errors import DamagedFileError, SPDError
+from spd.files.atomic import atomic_write
 
 VERSION = 2
 SECONDS = 30.0
@@ -99,7 +99,7 @@ class Checkpoint:
         state.random[:] = arrays["random"]
 
     def _read(self, engine: MergeEngine) -> dict[str, np.ndarray]:
-        from spd.checked_files import read_npz
+        from spd.files.checked import read_npz
 
         damaged = f"{self.path}: not a whole checkpoint of this version; delete it to start over"
         arrays = read_npz(self.path, list(_SHAPES))

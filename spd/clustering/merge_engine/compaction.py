@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from spd.clustering.math.kernels import merge_samples
-from spd.clustering.math.kernels import merge_state as kernel
-from spd.clustering.math.kernels.merge_state import State
+from spd.clustering.merge_engine.kernels import samples
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.representation import row_id_type, rows_that_fit
 from spd.clustering.merge_engine.workers import Workers
 
@@ -19,7 +19,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     alive = state.ints[kernel.ALIVE, :k].copy()
     new_of = np.full(n, -1, np.int64)
     new_of[alive] = np.arange(k)
-    merge_samples.renumber_rows(state, new_of)
+    samples.renumber_rows(state, new_of)
     state.at[kernel.MARKED] = -1
     state.marks[:] = -1  # they name containers by their old numbers
     ints = np.ascontiguousarray(state.ints[:, alive])  # fancy indexing may return another layout
@@ -53,7 +53,7 @@ def _moved_rows(
     kept[holders] = np.arange(len(holders))
     places = old_kept[holders]
     run(
-        lambda first, last: merge_samples.gather_rows(state.rows, places[first:last], alive, rows[first:last]),
+        lambda first, last: samples.gather_rows(state.rows, places[first:last], alive, rows[first:last]),
         len(holders),
     )
     return rows, kept, len(rows) - len(holders)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from spd.clustering.math.kernels import merge_bounds, merge_mcmc, merge_run
-from spd.clustering.math.kernels import merge_state as kernel
-from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.compaction import compacted
-from spd.clustering.merge_engine.large import join_large
+from spd.clustering.merge_engine.join_large import join_large
+from spd.clustering.merge_engine.kernels import advance, bounds, mcmc
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.representation import Plan, choose, entry_counts, fill_rows, first_rows, make_samples
 from spd.clustering.merge_engine.workers import Workers
 
@@ -104,7 +104,7 @@ class MergeEngine:
 
     def _start(self, workers: Workers) -> None:
         """Bounds or weights before the first merge, exactly."""
-        start = merge_mcmc.start_weights if self.options.sampler == "mcmc" else merge_bounds.start_bounds
+        start = mcmc.start_weights if self.options.sampler == "mcmc" else bounds.start_bounds
         n = self.state.ints.shape[1]
 
         def task(first: int, last: int) -> None:
@@ -124,17 +124,17 @@ class MergeEngine:
         """Make merges that were made before, from the start. What is known of the rows is not kept up."""
         self.state.pairs[: len(pairs)] = pairs
         self.state.results[:, : len(pairs)] = results
-        self._make((merge_run.replay, merge_run.finish_replay), len(pairs))
+        self._make((advance.replay, advance.finish_replay), len(pairs))
 
     def _make(self, step: tuple[Any, Any], n_merges: int) -> None:
         """Run kernels for n_merges merges, with the containers renumbered whenever enough of them are dead.
 
         Renumbering depends on the number of groups only, so that a replay does it at the same points.
         """
-        advance, finish = step
+        make, finish = step
         until = self.n_done + n_merges
         while self.n_done < until and not self.is_finished:
-            advance(self.state, min(until - self.n_done, max(1, self.k_groups - self._compact_at)))
+            make(self.state, min(until - self.n_done, max(1, self.k_groups - self._compact_at)))
             if self._has_waiting:
                 finish(self.state, join_large(self.state, self._workers))
             if self.k_groups <= self._compact_at:
@@ -218,10 +218,10 @@ class MergeEngine:
 
 
 _STEPS = {
-    "greedy": (merge_run.advance_greedy, merge_run.finish_bounds),
-    "range": (merge_run.advance_range, merge_run.finish_bounds),
-    "mcmc": (merge_run.advance_mcmc, merge_run.finish_mcmc),
-    "exp_rank": (merge_run.advance_rank, merge_run.finish_bounds),
+    "greedy": (advance.advance_greedy, advance.finish_bounds),
+    "range": (advance.advance_range, advance.finish_bounds),
+    "mcmc": (advance.advance_mcmc, advance.finish_mcmc),
+    "exp_rank": (advance.advance_rank, advance.finish_bounds),
 }
 """Many merges, and the completion of one that several threads have joined."""
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spd.clustering.math.kernels import merge_bits, merge_bounds, merge_samples
-from spd.clustering.math.kernels import merge_state as kernel
-from spd.clustering.math.kernels.merge_state import State
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge_engine.kernels import bits, bounds, samples
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.workers import Workers
 
 # Nanoseconds, measured; only their ratio matters.
@@ -54,9 +54,9 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     row_start = memberships.indptr[:-1]
     row_len = np.diff(memberships.indptr).astype(np.int32)
     if use_bits:
-        bits = np.zeros((n, -(-memberships.n_samples // 64)), np.uint64)
-        merge_bits.fill_bits(row_start, row_len, memberships.indices, bits)
-        return _arrays(n, bits=bits)
+        words = np.zeros((n, -(-memberships.n_samples // 64)), np.uint64)
+        bits.fill_bits(row_start, row_len, memberships.indices, words)
+        return _arrays(n, bits=words)
     sizes = entry_counts(memberships)
     segments = np.zeros((kernel.SEGMENT_ROWS, n), np.int64)
     np.cumsum(sizes[:-1], out=segments[kernel.SEG_START, 1:])
@@ -65,7 +65,7 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     sample_type = np.int32 if memberships.n_samples <= INT32_SAMPLES else np.int64
     seg_samples = np.empty(memberships.nnz, sample_type)
     cursor = segments[kernel.SEG_START].copy()
-    merge_samples.fill_columns(row_start, row_len, memberships.indices, cursor, seg_samples)
+    samples.fill_columns(row_start, row_len, memberships.indices, cursor, seg_samples)
     return _arrays(
         n,
         row_start=row_start.copy(),
@@ -91,10 +91,10 @@ def first_rows(state: State, run: Workers) -> None:
     kept[:] = np.arange(n)
     state.at[kernel.N_FREE] = 0
     if state.at[kernel.IS_BITS]:
-        run(lambda first, last: merge_bits.count_upper_bits(state.bits, first, last, state.rows), n)
+        run(lambda first, last: bits.count_upper_bits(state.bits, first, last, state.rows), n)
     else:
-        run(lambda first, last: merge_samples.count_upper_rows(state, first, last), n)
-    run(lambda first, last: merge_samples.mirror_upper(state.rows, first, last), n)
+        run(lambda first, last: samples.count_upper_rows(state, first, last), n)
+    run(lambda first, last: samples.mirror_upper(state.rows, first, last), n)
 
 
 def fill_rows(state: State, run: Workers) -> None:
@@ -109,7 +109,7 @@ def fill_rows(state: State, run: Workers) -> None:
     wanted = np.sort(without[np.argsort(-ints[kernel.SIZE, without], kind="stable")[:n_new]])
     left = int(state.at[kernel.N_FREE]) - n_new
     places = ints[kernel.FREE, left : left + n_new].copy()
-    run(lambda first, last: merge_bounds.fill_rows(state, wanted[first:last], places[first:last]), n_new)
+    run(lambda first, last: bounds.fill_rows(state, wanted[first:last], places[first:last]), n_new)
     ints[kernel.KEPT, wanted] = places
     state.at[kernel.N_FREE] = left
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spd.clustering.errors import SPDError
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.plotting.style import (
     BLUE,
@@ -21,6 +20,7 @@ from spd.clustering.plotting.style import (
     say,
     symlog_ticks,
 )
+from spd.errors import SPDError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

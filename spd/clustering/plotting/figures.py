@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from spd.clustering.consts import DistancesArray
-from spd.clustering.errors import SPDError
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.plotting import activity, cluster_sizes, costs, distances, merge_state
 from spd.clustering.plotting.style import new_figure
+from spd.errors import SPDError
 
 
 def save_run_figures(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.atomic_files import atomic_write
+from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

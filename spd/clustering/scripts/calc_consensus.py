@@ -62,7 +62,7 @@ def write_consensus(
     Raises:
         SPDError: fewer than two finished members, a history that cannot be read or cut, a file that cannot be written.
     """
-    from spd.clustering.scripts._ensemble import read_ensemble
+    from spd.clustering.pipeline.comparison import read_ensemble
 
     members, ensemble = read_ensemble(paths, require_all=require_all)
     return write_stable_groups_of(
@@ -105,8 +105,8 @@ def write_stable_groups_of(
 
 
 def _write_table(path: Path, content: dict[str, Any]) -> None:
-    from spd.atomic_files import atomic_write
     from spd.clustering.consensus import to_dataframe
+    from spd.files.atomic import atomic_write
 
     with atomic_write(path) as temporary:
         to_dataframe(content).to_csv(temporary, index=False)

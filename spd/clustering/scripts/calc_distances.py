@@ -30,8 +30,8 @@ def resources_line(method: str, wall_s: float, cpu_s: float, peak_mib: float) ->
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._ensemble import calc_distances
-    from spd.clustering.scripts._slurm_jobs import mark_lost_members
+    from spd.clustering.pipeline.comparison import calc_distances
+    from spd.clustering.pipeline.slurm_jobs import mark_lost_members
 
     started = time.monotonic()
     paths = EnsemblePaths(arguments.pipeline_run_id)

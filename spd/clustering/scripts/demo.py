@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from spd.clustering.scripts._command import log_to_file, make_parser, run_command
 
 if TYPE_CHECKING:
-    from spd.clustering.scripts._pipeline import Pipeline
+    from spd.clustering.pipeline.ensemble import Pipeline
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pipeline_example.yaml"
 
@@ -25,9 +25,9 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._harvest import MembershipSource
-    from spd.clustering.scripts._pipeline_local import LocalOptions, run_local
-    from spd.clustering.scripts._summary import summary_text
+    from spd.clustering.pipeline.local import LocalOptions, run_local
+    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.summary import summary_text
     from spd.settings import spd_out_dir
 
     os.environ.setdefault("SPD_OUT_DIR", "demo_out")
@@ -48,13 +48,13 @@ def _body(arguments: argparse.Namespace) -> None:
 def _find_or_create() -> "tuple[Pipeline, bool]":
     """The ensemble of this very config that an earlier demo has made or begun, or a new one."""
     from spd.clustering.ensemble_registry import list_ensembles
-    from spd.clustering.errors import SPDError
-    from spd.clustering.scripts._pipeline import (
+    from spd.clustering.pipeline.ensemble import (
         create_pipeline,
         effective_run_config,
         open_pipeline,
         read_pipeline_config,
     )
+    from spd.errors import SPDError
 
     config = read_pipeline_config(CONFIG, {})
     run_config = effective_run_config(config, {})

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from spd.clustering.errors import MissingFileError, SPDError
 from spd.clustering.scripts._command import make_parser, run_command
 from spd.clustering.storage import EnsemblePaths, RunPaths
+from spd.errors import MissingFileError, SPDError
 
 if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
@@ -76,7 +76,7 @@ def get_cluster_mapping(
 
 
 def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
-    from spd.checked_files import read_json
+    from spd.files.checked import read_json
 
     meta = read_json(paths.meta, required=["component_labels"])
     ensemble_id = meta.get("ensemble_id") or paths.directory.name
@@ -126,7 +126,7 @@ def _member_clusters(
 
 def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
     """The consensus that was made when every member was cut at its own least MDL."""
-    from spd.checked_files import read_json
+    from spd.files.checked import read_json
 
     path = paths.directory / CONSENSUS_MAPPING
     if not path.is_file():
@@ -144,7 +144,7 @@ def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
 def _consensus_at(paths: EnsemblePaths, iteration: int) -> tuple[int, Clusters]:
     """The consensus of all members after the same number of merges."""
     from spd.clustering.consensus import Cut, cut_members, find_consensus
-    from spd.clustering.scripts._ensemble import read_ensemble
+    from spd.clustering.pipeline.comparison import read_ensemble
 
     _, ensemble = read_ensemble(paths)
     index = _checked_iteration(iteration, ensemble.n_iters_min, str(paths.directory))
@@ -199,7 +199,7 @@ def _member_indices(meta: dict[str, Any]) -> list[int]:
 
 def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPaths]:
     """By index: from the metadata, or from the registry, which is all that goodfire-ai/spd writes; {} without both."""
-    from spd.clustering.scripts._ensemble import registered_members
+    from spd.clustering.pipeline.comparison import registered_members
 
     members = meta.get("members")
     if isinstance(members, list):
@@ -211,7 +211,7 @@ def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPat
 
 
 def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.ndarray:
-    from spd.checked_files import read_npz
+    from spd.files.checked import read_npz
 
     content = read_npz(paths.merge_array)
     if "merge_array" not in content:
@@ -264,7 +264,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.checked_files import write_json
+    from spd.files.checked import write_json
 
     mapping = get_cluster_mapping(
         arguments.directory, arguments.iteration, run_idx=arguments.run_idx, notes=arguments.notes

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run, set_member_state
-from spd.clustering.errors import ConfigError
 from spd.clustering.execution.slurm import own_task_id
+from spd.clustering.pipeline.config import member_config
 from spd.clustering.scripts._command import (
     add_override_flags,
     describe_error,
@@ -23,11 +23,11 @@ from spd.clustering.scripts._command import (
     make_parser,
     run_command,
 )
-from spd.clustering.scripts.pipeline_config import member_config
 from spd.clustering.storage import EnsemblePaths, RunPaths, new_run_id
+from spd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spd.clustering.scripts._harvest import GivesMemberships
+    from spd.clustering.pipeline.sources import GivesMemberships
 
 logger = logging.getLogger("spd")
 
@@ -45,8 +45,8 @@ def run_clustering(
     Raises:
         SPDError: something the user gave cannot be used.
     """
-    from spd.clustering.scripts._harvest import MembershipSource, harvest_run
-    from spd.clustering.scripts._merge_run import is_finished, merge_run
+    from spd.clustering.pipeline.member import is_finished, merge_run
+    from spd.clustering.pipeline.sources import MembershipSource, harvest_run
 
     paths = RunPaths(run_id)
     if is_finished(paths):

@@ -23,10 +23,10 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     Raises:
         SPDError: something the user gave cannot be used, or a file cannot be written.
     """
-    from spd.clustering.harvest_progress import HarvestProgress
-    from spd.clustering.scripts._harvest import MembershipSource
-    from spd.clustering.scripts._saved_harvest import save_harvest
-    from spd.clustering.scripts._status_line import StatusLine
+    from spd.clustering.harvest.progress import HarvestProgress
+    from spd.clustering.harvest.saved import save_harvest
+    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.status_line import StatusLine
 
     paths = HarvestPaths(harvest_id)
     source = MembershipSource(config)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.errors import ConfigError
 from spd.clustering.scripts._command import given_flags, make_parser, none_or_text, run_command
 from spd.clustering.storage import new_run_id
+from spd.errors import ConfigError
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._saved_harvest import SavedHarvest, locate_harvest
+    from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.scripts.run_clustering import run_clustering, run_member
 
     given = None if arguments.config is None else ClusteringRunConfig.from_file(arguments.config)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spd.clustering.errors import ConfigError
 from spd.clustering.scripts._command import add_override_flags, given_flags, log_to_file, make_parser, run_command
+from spd.errors import ConfigError
 
 logger = logging.getLogger("spd")
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("spd")
 def __getattr__(name: str) -> Any:
     """The config's class is a public name of this module; importing it late keeps `--help` quick."""
     if name == "ClusteringPipelineConfig":
-        from spd.clustering.scripts.pipeline_config import ClusteringPipelineConfig
+        from spd.clustering.pipeline.config import ClusteringPipelineConfig
 
         return ClusteringPipelineConfig
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -64,7 +64,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._pipeline import (
+    from spd.clustering.pipeline.ensemble import (
         check_output_directory,
         create_pipeline,
         effective_run_config,
@@ -80,7 +80,7 @@ def _start(arguments: argparse.Namespace) -> None:
         return
     check_output_directory()
     if not arguments.local:
-        from spd.clustering.scripts._pipeline_slurm import check_slurm, submit_pipeline
+        from spd.clustering.pipeline.slurm import check_slurm, submit_pipeline
 
         check_slurm()
         submit_pipeline(create_pipeline(config, run_config), arguments)
@@ -91,7 +91,7 @@ def _start(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._pipeline import open_pipeline
+    from spd.clustering.pipeline.ensemble import open_pipeline
 
     fixed = given_flags(arguments, "n_runs", "wandb_project", "wandb_entity", "dataset_streaming")
     if fixed:
@@ -102,27 +102,27 @@ def _resume(arguments: argparse.Namespace) -> None:
         _show_status(arguments.resume)
         return
     if not arguments.local:
-        from spd.clustering.scripts._pipeline_slurm import check_slurm, submit_pipeline
+        from spd.clustering.pipeline.slurm import check_slurm, submit_pipeline
 
         check_slurm()
         submit_pipeline(pipeline, arguments)
         return
-    from spd.clustering.scripts._slurm_jobs import check_no_active_jobs
+    from spd.clustering.pipeline.slurm_jobs import check_no_active_jobs
 
     check_no_active_jobs(pipeline.paths)
     _run_here(pipeline, _source(pipeline.run_config), arguments)
 
 
 def _source(run_config: Any) -> Any:
-    from spd.clustering.scripts._harvest import MembershipSource
+    from spd.clustering.pipeline.sources import MembershipSource
 
     return MembershipSource(run_config)
 
 
 def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None:
-    from spd.clustering.errors import MemberFailedError
-    from spd.clustering.scripts._pipeline_local import LocalOptions, run_local
-    from spd.clustering.scripts._summary import summary_text
+    from spd.clustering.pipeline.local import LocalOptions, run_local
+    from spd.clustering.pipeline.summary import summary_text
+    from spd.errors import MemberFailedError
 
     log_to_file(pipeline.paths.log)
     logger.info(
@@ -142,8 +142,8 @@ def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None
 
 
 def _show_status(ensemble_id: str) -> None:
-    from spd.clustering.scripts._slurm_jobs import mark_lost_members
-    from spd.clustering.scripts._summary import summary_text
+    from spd.clustering.pipeline.slurm_jobs import mark_lost_members
+    from spd.clustering.pipeline.summary import summary_text
     from spd.clustering.storage import EnsemblePaths
 
     paths = EnsemblePaths(ensemble_id)
@@ -152,16 +152,16 @@ def _show_status(ensemble_id: str) -> None:
 
 
 def _dry_run(config: Any, run_config: Any, source: Any, arguments: argparse.Namespace) -> None:
-    from spd.clustering.scripts._estimate import describe_estimate
+    from spd.clustering.pipeline.estimate import describe_estimate
 
     workers = 1
     if not arguments.local:
-        from spd.clustering.scripts._pipeline_slurm import describe_submission
+        from spd.clustering.pipeline.slurm import describe_submission
 
         print(f"{describe_submission(config)}\n")
         workers = min(config.slurm_max_concurrent or config.n_runs, config.n_runs)
     elif arguments.local_clustering_parallel:
-        from spd.clustering.scripts._pipeline_local import available_cores
+        from spd.clustering.pipeline.local import available_cores
 
         workers = min(config.n_workers or available_cores(), config.n_runs)
     print(f"{describe_estimate(config, run_config, source, workers)}\ndry run: nothing was run, submitted or written")

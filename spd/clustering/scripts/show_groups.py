@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.atomic_files import atomic_write
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.errors import ConfigError
 from spd.clustering.scripts._command import make_parser, run_command
-from spd.errors import MissingFileError
+from spd.errors import ConfigError, MissingFileError
+from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from spd.models.run_info import SPDRunInfo

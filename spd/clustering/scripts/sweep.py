@@ -76,9 +76,9 @@ def run_sweep(
     Raises:
         SPDError: fewer than two seeds, alphas that are negative or repeated, a file that cannot be written.
     """
-    from spd.checked_files import write_json
     from spd.clustering.consensus.sweep import recommend, sweep_alphas
     from spd.clustering.scripts.calc_consensus import write_stable_groups_of
+    from spd.files.checked import write_json
 
     results, histories = sweep_alphas(
         memberships,
@@ -117,7 +117,7 @@ def table(results: "list[dict[str, Any]]") -> str:
 def _write_table(path: Path, results: "list[AlphaResult]") -> None:
     import pandas as pd
 
-    from spd.atomic_files import atomic_write
+    from spd.files.atomic import atomic_write
 
     with atomic_write(path) as temporary:
         pd.DataFrame([vars(result) for result in results]).to_csv(temporary, index=False)
@@ -161,7 +161,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
 def _memberships(config: "ClusteringRunConfig", path: Path | None) -> "Memberships":
     from spd.clustering.memberships import Memberships
-    from spd.clustering.scripts._harvest import MembershipSource
+    from spd.clustering.pipeline.sources import MembershipSource
 
     if path is not None:
         return Memberships.load(path)

@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from spd.checked_files import read_json
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.errors import SPDError
 from spd.clustering.storage import EnsemblePaths
+from spd.errors import SPDError
+from spd.files.checked import read_json
 
 logger = logging.getLogger("spd")
 

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.metrics_log import MetricsLog, StepScalars
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.budget import Budget, thinned
+from spd.clustering.tracking.metrics_log import MetricsLog, StepScalars
 from spd.clustering.tracking.tensors import fraction_zero
 
 if TYPE_CHECKING:

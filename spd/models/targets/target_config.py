@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from spd import wandb_files
-from spd.config_files import load_mapping
 from spd.errors import ConfigError, MissingFileError
+from spd.files import wandb_run as wandb_files
+from spd.files.config import load_mapping
 from spd.models.run_info import SPDRunInfo, TolerantConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def find_target_config(info: SPDRunInfo, name: str, target: str | None, levels_u
 
     Raises:
         MissingFileError: it is nowhere; names the places.
-        SPDError: the W&B run cannot be had; see spd.wandb_files.
+        SPDError: the W&B run cannot be had; see spd.files.wandb_run.
     """
     own = info.directory / name
     if own.is_file():

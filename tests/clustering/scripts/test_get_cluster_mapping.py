@@ -38,7 +38,7 @@ def run_dir(out_dir: Path) -> Path:
 
 @pytest.fixture
 def ensemble_dir(out_dir: Path) -> Path:
-    from spd.clustering.scripts._ensemble import collect_ensemble
+    from spd.clustering.pipeline.comparison import collect_ensemble
 
     paths = EnsemblePaths("e-0000000a")
     for run_id, member in zip(RUN_IDS, HISTORIES, strict=True):

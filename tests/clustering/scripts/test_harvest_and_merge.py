@@ -13,12 +13,12 @@ import yaml
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_clustering_runs, register_clustering_run
+from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.config import member_config
+from spd.clustering.pipeline.sources import MembershipSource
 from spd.clustering.scripts import run_clustering, run_harvest, run_merge
-from spd.clustering.scripts._harvest import MembershipSource
-from spd.clustering.scripts._saved_harvest import SavedHarvest
-from spd.clustering.scripts.pipeline_config import member_config
 from spd.clustering.storage import HarvestPaths, RunPaths
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")

@@ -9,7 +9,7 @@ import pytest
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.scripts._harvest import MembershipSource
+from spd.clustering.pipeline.sources import MembershipSource
 from spd.clustering.scripts.show_groups import Strengths, describe_groups, describe_tokens, main
 
 WORDS = ["In", " the", " beginning", " God"]

@@ -1,8 +1,11 @@
 """How kernels are compiled: cached on disk, for as long as none of them changes.
 
 Numba looks only at a function's own file when it asks whether a cached version is still good, but a cached function
-holds the code of those that it calls, in other files. So the contents of all these files stand for each of them: those
-of the merge for the merge's, the others for the others.
+holds the code of those that it calls, in other files. So the contents of a whole folder stand for each kernel in it;
+kernels call those of their own folder only.
+
+What is called for every sample or pair is `inline="always"` and takes arrays: numba cannot inline what it has cached,
+and passing a whole state costs more than all else.
 """
 
 import functools
@@ -13,15 +16,12 @@ from typing import Any
 
 from numba import njit
 
-MERGE = "merge_"
-
 
 @functools.cache
-def _stamp(is_merge: bool) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name == "jit.py" or path.name.startswith(MERGE) == is_merge:
-            digest.update(path.read_bytes())
+def _stamp(folder: Path) -> str:
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -33,7 +33,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         dispatcher = compiler(cache=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
         cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
         if hasattr(cache_file, "_source_stamp"):  # without it numba's own check remains
-            cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).name.startswith(MERGE))
+            cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
         return dispatcher
 
     return compile_lazily

@@ -1,0 +1,204 @@
+"""Memberships from a stream of micro-batches of importances.
+
+1. Each micro-batch is compared with the threshold, and only its active entries are kept.
+2. The greatest (or mean) importance of each component is updated over all entries, active or not.
+3. At the end dead components are taken out by that statistic, and the columns are numbered anew.
+
+So memory grows with the active entries, never with samples x components.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spd.clustering.labels import (
+    check_labels,
+    check_values,
+    component_labels,
+    live_components,
+    matching_modules,
+)
+from spd.clustering.math.arrays import as_numpy
+from spd.clustering.math.sparse_rows import CHUNK, SparseRows, as_kept, keep_entries, take_columns_in_place
+from spd.clustering.memberships import Memberships
+from spd.errors import ActivationsError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+FilterDeadStat = Literal["max", "mean"]
+
+
+class MembershipBuilder:
+    """Takes micro-batches until `finish`, see the steps above.
+
+    Args:
+        activation_threshold: active where above it; None: soft.
+        filter_dead_threshold: a component whose statistic is below it is dead; <= 0: none is.
+        filter_dead_stat: "max" or "mean", over all samples.
+    """
+
+    def __init__(
+        self,
+        activation_threshold: float | None,
+        filter_dead_threshold: float,
+        filter_dead_stat: FilterDeadStat = "max",
+    ) -> None:
+        self._activation_threshold = activation_threshold
+        self._dead_threshold = filter_dead_threshold
+        self._dead_stat = filter_dead_stat
+        self._rows: SparseRows | None = None
+        self._widths: dict[str, int] = {}
+        self._labels: list[str] = []
+        self._given: Sequence[str] = self._labels
+        self._greatest = np.zeros(0, np.float32)
+        self._total = np.zeros(0, np.float64)
+
+    @property
+    def n_samples(self) -> int:
+        """Rows added so far."""
+        return self._rows.n_rows if self._rows else 0
+
+    @property
+    def nnz(self) -> int:
+        """Active entries kept so far."""
+        return self._rows.nnz if self._rows else 0
+
+    def add(self, activations: Mapping[str, np.ndarray]) -> None:
+        """One micro-batch: for each module its importances (n_rows, C), the modules always in the same order.
+
+        Raises:
+            ActivationsError: a negative or infinite value (naming the component), or modules, widths or row counts
+                that differ from each other or from the micro-batches before.
+        """
+        blocks = {module: as_numpy(block) for module, block in activations.items()}
+        for module, block in blocks.items():
+            if block.ndim != 2:
+                raise ActivationsError(f"module {module!r}: expected rows x components, got shape {block.shape}")
+        n_rows = {module: len(block) for module, block in blocks.items()}
+        if len(set(n_rows.values())) > 1:
+            raise ActivationsError(f"the modules have different numbers of rows: {n_rows}")
+        self._set_modules({module: block.shape[1] for module, block in blocks.items()})
+        if sum(n_rows.values()):
+            self._add_blocks(list(blocks.values()))
+
+    def add_matrix(self, matrix: "np.ndarray | csr_array", labels: Sequence[str]) -> None:
+        """Rows of a matrix (n_rows, n_components), dense or in scipy's compressed rows, with labels in any order.
+
+        Raises:
+            ActivationsError: a negative or infinite value (naming the component), or other labels than before.
+        """
+        if not self._labels:
+            self._set_labels(check_labels(labels))
+        elif labels is not self._given and list(labels) != self._labels:
+            raise ActivationsError("parts of one matrix must have the same labels")
+        self._given = labels
+        if matrix.shape[1] != len(self._labels):
+            raise ActivationsError(f"{matrix.shape[1]} components, but {len(self._labels)} labels")
+        if not matrix.shape[0] or not matrix.shape[1]:
+            return
+        if not isinstance(matrix, np.ndarray):
+            self._add_csr(matrix)
+            return
+        step = max(1, CHUNK // matrix.shape[1])
+        for start in range(0, len(matrix), step):
+            self._add_blocks([matrix[start : start + step]])
+
+    def _open_rows(self, is_bool: bool) -> SparseRows:
+        """Booleans stay booleans, even without a threshold; the first micro-batch decides."""
+        if self._rows is None:
+            self._rows = SparseRows(is_soft=self._activation_threshold is None and not is_bool)
+        return self._rows
+
+    def _add_blocks(self, blocks: list[np.ndarray]) -> None:
+        blocks = [as_kept(block, self._activation_threshold) for block in blocks]
+        rows = self._open_rows(all(block.dtype == bool for block in blocks))
+        if all(block.dtype == np.float32 for block in blocks):
+            matrix = np.ascontiguousarray(blocks[0]) if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+            greatest = self._greatest.copy()
+            if rows.append_floats(matrix, self._activation_threshold, greatest):
+                self.add_statistics(np.zeros_like(greatest), greatest, self._totals([matrix]))
+                return
+        least, greatest = (np.concatenate([extreme(part, axis=0) for part in blocks]) for extreme in (np.min, np.max))
+        self.add_statistics(least, greatest, self._totals(blocks))
+        rows.append_dense(blocks, self._activation_threshold)
+
+    def _totals(self, blocks: list[np.ndarray]) -> np.ndarray | None:
+        """The sum of each column, where it is needed."""
+        return np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None
+
+    def _add_csr(self, matrix: "csr_array") -> None:
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        n_components = len(self._labels)
+        least, greatest = np.zeros(n_components), np.zeros(n_components, np.float32)
+        data = as_kept(matrix.data, self._activation_threshold)
+        with np.errstate(invalid="ignore"):
+            np.minimum.at(least, matrix.indices, data)
+            np.maximum.at(greatest, matrix.indices, data)
+        total = np.bincount(matrix.indices, data, n_components) if self.needs_total else None
+        self.add_statistics(least, greatest, total)
+        keep = data if data.dtype == bool else data > (self._activation_threshold or 0)
+        rows = self._open_rows(data.dtype == bool)
+        values = data[keep] if rows.is_soft else None
+        lengths = np.diff(keep_entries(matrix.indptr, keep))
+        rows.append(lengths, matrix.indices[keep].astype(np.int32, copy=False), values)
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether `add_statistics` must be given the sums."""
+        return self._dead_stat == "mean"
+
+    def add_rows(
+        self, widths: Mapping[str, int], lengths: np.ndarray, indices: np.ndarray, values: np.ndarray | None
+    ) -> None:
+        """Rows thresholded elsewhere (on a GPU, say): for each its number of active components, and these, ascending,
+        counted over modules of these widths. Their statistics come by `add_statistics`, at any time before the end.
+        """
+        self._set_modules(widths)
+        self._open_rows(is_bool=False).append(lengths, indices, values)
+
+    def add_statistics(self, least: np.ndarray, greatest: np.ndarray, total: np.ndarray | None) -> None:
+        """Extremes and sum of each component (n_components,) over rows that are added.
+
+        Raises:
+            ActivationsError: an extreme is infinite, or negative; names the component.
+        """
+        check_values(least, greatest, self._labels)
+        np.maximum(self._greatest, greatest, out=self._greatest)
+        if total is not None:
+            self._total += total
+
+    def finish(self, module_name_filter: str | Iterable[str] | None = None) -> Memberships:
+        """The memberships of the live components of these modules; nothing can be added afterwards.
+
+        Raises:
+            ActivationsError: nothing was added, no module has that name, or no component is alive.
+        """
+        if self._rows is None or not self.n_samples:
+            raise ActivationsError("there is no sample to take memberships from")
+        modules = [label.rpartition(":")[0] for label in self._labels]
+        chosen = set(matching_modules(dict.fromkeys(modules), module_name_filter))
+        in_module = np.array([module in chosen for module in modules], bool)
+        statistic = self._greatest if self._dead_stat == "max" else self._total / self.n_samples
+        alive = in_module.copy()
+        alive[in_module] = live_components(statistic[in_module], self._dead_threshold, self._dead_stat)
+        rows = take_columns_in_place(self._rows.finish(), alive)
+        labels = [label for label, keep in zip(self._labels, alive, strict=True) if keep]
+        dead = [label for label, keep in zip(self._labels, in_module & ~alive, strict=True) if keep]
+        return Memberships(*rows, labels, dead)
+
+    def _set_modules(self, widths: Mapping[str, int]) -> None:
+        """The first micro-batch decides which modules there are."""
+        if not self._widths:
+            self._widths = dict(widths)
+            self._set_labels(component_labels(widths))
+        elif list(widths.items()) != list(self._widths.items()):
+            raise ActivationsError(f"micro-batches differ in their modules: first {self._widths}, then {dict(widths)}")
+
+    def _set_labels(self, labels: list[str]) -> None:
+        self._labels = labels
+        self._greatest = np.zeros(len(labels), np.float32)
+        self._total = np.zeros(len(labels), np.float64)

@@ -1,0 +1,84 @@
+"""Names of components, which of them a config means, and what importances may be; errors name the component."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from spd.clustering.consts import ComponentLabels
+from spd.errors import ActivationsError
+
+
+def component_labels(widths: Mapping[str, int]) -> ComponentLabels:
+    """`"<module>:<index>"` for every component of modules of these widths, in their order."""
+    return [f"{module}:{index}" for module, width in widths.items() for index in range(width)]
+
+
+def matching_modules(modules: Iterable[str], module_name_filter: str | Iterable[str] | None) -> list[str]:
+    """The modules that a filter keeps: a string is a prefix, anything else a set of exact names, None keeps all.
+
+    Raises:
+        ActivationsError: it keeps none, or one of the exact names does not exist.
+    """
+    modules = list(modules)
+    if module_name_filter is None:
+        return modules
+    if isinstance(module_name_filter, str):
+        chosen = [module for module in modules if module.startswith(module_name_filter)]
+        unknown = [] if chosen else [module_name_filter]
+    else:
+        names = set(module_name_filter)
+        chosen = [module for module in modules if module in names]
+        unknown = sorted(names - set(modules))
+    if unknown or not chosen:
+        raise ActivationsError(
+            f"module_name_filter {module_name_filter!r} matches no module for {unknown}, the modules are {modules}"
+        )
+    return chosen
+
+
+def live_components(statistic: np.ndarray, filter_dead_threshold: float, name: str) -> Bool[np.ndarray, "n_components"]:
+    """Which components are not dead: their statistic is at least the threshold; <= 0 keeps all.
+
+    Raises:
+        ActivationsError: none is alive.
+    """
+    if filter_dead_threshold <= 0:
+        return np.ones(len(statistic), bool)
+    alive = ~(statistic < filter_dead_threshold)
+    if not alive.any():
+        greatest = f", the greatest is {statistic.max():.3g}" if len(statistic) else ""
+        raise ActivationsError(
+            f"no component is alive: the {name} importance of all {len(statistic)} components is below "
+            f"filter_dead_threshold = {filter_dead_threshold:g}{greatest}; lower the threshold or take more samples"
+        )
+    return alive
+
+
+def check_labels(labels: Sequence[str]) -> list[str]:
+    """The labels as a list.
+
+    Raises:
+        ActivationsError: one is given twice.
+    """
+    labels = [str(label) for label in labels]
+    if len(set(labels)) != len(labels):
+        seen: set[str] = set()
+        twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
+        raise ActivationsError(f"component labels must be unique, {twice!r} is given twice")
+    return labels
+
+
+def check_values(least: np.ndarray, greatest: np.ndarray, labels: Sequence[str]) -> None:
+    """Refuse importances that are not finite or negative, given each component's extremes.
+
+    Raises:
+        ActivationsError: naming the module and the component.
+    """
+    wrong = np.flatnonzero(~(np.isfinite(greatest) & (least >= 0)))
+    if wrong.size:
+        module, _, index = labels[wrong[0]].rpartition(":")
+        value = least[wrong[0]] if np.isfinite(greatest[wrong[0]]) else greatest[wrong[0]]
+        raise ActivationsError(
+            f"importances must be finite and not negative, component {index} of module {module!r} has {value}"
+        )

@@ -1,0 +1,43 @@
+"""A merge of two large groups, its samples shared between threads: rows of different samples are independent."""
+
+import numpy as np
+
+from spd.clustering.merge_engine.kernels import join, samples
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.kernels.state import State
+from spd.clustering.merge_engine.workers import Workers
+
+PART = 4_096
+"""Samples that one call of a kernel absorbs, at least."""
+MOST_PARTS = 32
+
+
+def join_large(state: State, run: Workers) -> float:
+    """Make the samples of the group that waits samples of the one that it is merged into; returns c_ij.
+
+    What each part adds to the row is summed in the order of the parts, which do not depend on the number of threads:
+    soft memberships give the same sums on any machine.
+    """
+    i, j = int(state.at[kernel.WAITING_I]), int(state.at[kernel.WAITING_J])
+    if join.marking_pays(state, i, j):
+        size = int(state.ints[kernel.SIZE, i])
+        run(lambda first, last: samples.mark_part(state, i, first, last), size, 8 * _part(size))
+        state.at[kernel.MARKED] = i
+    size = int(state.ints[kernel.SIZE, j])
+    part = _part(size)
+    n_parts = -(-size // part)
+    added = np.zeros((n_parts, state.spare.shape[1]), state.spare.dtype)
+    common = np.zeros(n_parts)
+
+    def absorb(first: int, last: int) -> None:
+        number = first // part
+        common[number] = samples.absorb_part(state, i, j, first, last, added[number])
+
+    run(absorb, size, part)
+    for row in added:
+        state.spare[kernel.ADD] += row
+    return float(sum(common.tolist()))
+
+
+def _part(size: int) -> int:
+    return max(PART, -(-size // MOST_PARTS))

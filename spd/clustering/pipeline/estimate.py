@@ -1,0 +1,117 @@
+"""What an ensemble will take: measured on a small trial batch, scaled up by what the steps are known to cost.
+
+    harvest: time and samples in proportion to the items
+    merge:   seconds = 2e-9 N a^2 + 2e-8 n^2          (N samples, a active components on one, n alive components)
+             bytes   = 10 N a + 6 n^2                 (the latter at most merge_options.memory_limit_gb)
+
+The two rates were measured on planted data (n = 10,000 with N a^2 = 2.5e8 and 8e10, two cores); expect a factor of two
+or three either way.
+"""
+
+import math
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.pipeline.config import ClusteringPipelineConfig
+from spd.clustering.pipeline.sources import MembershipSource
+
+_TRIAL_ITEMS = 16
+_TRIAL_SECONDS = 1.0
+"""The trial grows until it takes this long; the first does not count, since much is set up only once."""
+_SECONDS_PER_COUNT = 2e-9
+_SECONDS_PER_PAIR = 2e-8
+_MERGE_PROCESS_BYTES = 400 * 2**20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one member."""
+
+    n_samples: int
+    n_components: int
+    mean_active: float
+    harvest_s: float
+    harvest_bytes: float
+    trial_items: int
+    memory_limit: float = math.inf
+    """Bytes of coactivations that may be kept."""
+
+    @property
+    def merge_s(self) -> float:
+        """Seconds to merge down to one group."""
+        counts = self.n_samples * self.mean_active**2
+        return _SECONDS_PER_COUNT * counts + _SECONDS_PER_PAIR * self.n_components**2
+
+    @property
+    def merge_bytes(self) -> float:
+        kept = min(6 * self.n_components**2, self.memory_limit)
+        return _MERGE_PROCESS_BYTES + 10 * self.n_samples * self.mean_active + kept
+
+
+def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Estimate:
+    """Harvest batches, each larger than the last, until one can be timed; then scale up.
+
+    Raises:
+        SPDError: the model or the data cannot be used.
+    """
+    keeps_all = config.merge_config.replaced(filter_dead_threshold=0.0)
+    items, seconds, is_first = min(_TRIAL_ITEMS, config.batch_size), 0.0, True
+    while True:
+        trial = config.replaced(batch_size=items, n_tokens=None, merge_config=keeps_all)
+        source.load(trial)
+        started = time.monotonic()
+        found = source.memberships(trial)
+        seconds = time.monotonic() - started
+        if not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size):
+            break
+        items, is_first = min(4 * items, config.batch_size), False
+    factor = config.batch_size / items
+    n_samples = round(found.n_samples * factor)
+    n_samples = min(n_samples, config.n_tokens or n_samples)
+    mean_active = found.nnz / max(found.n_samples, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    limit = config.merge_options.memory_limit_gb
+    return Estimate(
+        n_samples,
+        found.n_components,
+        mean_active,
+        seconds * factor,
+        peak + 8 * n_samples * mean_active,
+        items,
+        math.inf if limit is None else limit * 1e9,
+    )
+
+
+def describe_estimate(
+    config: ClusteringPipelineConfig, run_config: ClusteringRunConfig, source: MembershipSource, workers: int
+) -> str:
+    """Memory and time of the whole ensemble, for people; `workers`: members that merge at a time."""
+    one = estimate_member(run_config, source)
+    rounds = -(-config.n_runs // workers)
+    lines = [
+        ("members", f"{config.n_runs:,}, {workers:,} at a time; then {', '.join(config.distances_methods)}"),
+        (
+            "each",
+            f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
+            f"on a sample (tried on {one.trial_items:,} items)",
+        ),
+        ("memory", f"harvest {_gib(one.harvest_bytes)}; each merge {_gib(one.merge_bytes)}, or less where it is short"),
+        ("time", f"harvest {_duration(one.harvest_s)} a member; merge {_duration(one.merge_s)} a member"),
+        ("in all", f"{_duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
+    ]
+    return "\n".join(f"{name:<9}{text}" for name, text in lines)
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

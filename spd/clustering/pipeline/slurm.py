@@ -1,0 +1,246 @@
+"""The whole pipeline as SLURM jobs.
+
+1. An array of members, one task each (several arrays where SLURM limits their size).
+2. A job for each distance method, after all members have ended, in whatever way: it compares those that succeeded.
+3. The stable groups, after all distances have ended.
+
+Dependents use `afterany` and check for themselves what is there, so that no job waits for what cannot happen.
+"""
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from spd.clustering.ensemble_registry import Member, set_member_jobs, set_member_state
+from spd.clustering.execution import slurm
+from spd.clustering.execution.git_snapshot import add_work_tree
+from spd.clustering.execution.slurm_scripts import (
+    JobScript,
+    JobSetting,
+    SlurmResources,
+    render_array,
+    render_job,
+    split_into_arrays,
+    task_ranges,
+)
+from spd.clustering.pipeline.comparison import distances_are_current
+from spd.clustering.pipeline.config import ClusteringPipelineConfig
+from spd.clustering.pipeline.ensemble import Pipeline
+from spd.clustering.pipeline.member import is_finished
+from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
+from spd.clustering.pipeline.summary import table_lines
+from spd.clustering.storage import EnsemblePaths, new_ensemble_id, sbatch_scripts_dir, slurm_logs_dir
+from spd.errors import SPDError
+from spd.files.checked import read_json
+from spd.settings import REPO_ROOT, spd_out_dir
+
+logger = logging.getLogger("spd")
+
+check_slurm = slurm.check_slurm
+
+
+@dataclass(frozen=True)
+class MemberArray:
+    """An array to submit: task id -> member."""
+
+    tasks: dict[int, int]
+    script: JobScript
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """The scripts of an ensemble; pure, apart from where this program and its output are."""
+
+    paths: EnsemblePaths
+    config: ClusteringPipelineConfig
+    code: Path
+    track_resources: bool = False
+
+    def arrays(self, idxs: list[int], max_array_size: int) -> list[MemberArray]:
+        """The arrays that run these members."""
+        return [
+            MemberArray(
+                tasks,
+                render_array(
+                    self._name("members"),
+                    {task: self._member_command(idx) for task, idx in tasks.items()},
+                    self._resources(self.config.slurm_gpus),
+                    self._setting(),
+                    self.config.slurm_max_concurrent,
+                ),
+            )
+            for tasks in split_into_arrays(idxs, max_array_size)
+        ]
+
+    def distances(self, method: str) -> JobScript:
+        """The job of one method."""
+        command = self._command("calc_distances", "--distances-method", method, *self._require_all())
+        command += ["--track-resources"] if self.track_resources else []
+        return render_job(self._name(method), command, self._resources(), self._setting())
+
+    def consensus(self) -> JobScript:
+        """The job that finds the stable groups."""
+        command = self._command("calc_consensus", *self._require_all())
+        return render_job(self._name("consensus"), command, self._resources(), self._setting())
+
+    def _member_command(self, idx: int) -> list[str]:
+        config = ["--config", str(self.paths.clustering_run_config)]
+        return self._command("run_clustering", *config, "--idx-in-ensemble", str(idx))
+
+    def _require_all(self) -> list[str]:
+        return ["--require-all"] if self.config.require_all else []
+
+    def _command(self, script: str, *flags: str) -> list[str]:
+        module = f"spd.clustering.scripts.{script}"
+        return [sys.executable, "-m", module, "--pipeline-run-id", self.paths.ensemble_id, *flags]
+
+    def _name(self, what: str) -> str:
+        return f"{self.config.slurm_job_name_prefix or 'spd'}-{what}-{self.paths.ensemble_id}"
+
+    def _setting(self) -> JobSetting:
+        return JobSetting(self.code, slurm_logs_dir(), {"SPD_OUT_DIR": str(spd_out_dir())})
+
+    def _resources(self, gpus: int = 0) -> SlurmResources:
+        return SlurmResources(
+            partition=self.config.slurm_partition,
+            time=self.config.slurm_time,
+            gpus=gpus,
+            cpus=self.config.slurm_cpus,
+            memory=self.config.slurm_memory,
+            account=self.config.slurm_account,
+            qos=self.config.slurm_qos,
+            extra_options=tuple(self.config.slurm_extra_options),
+        )
+
+
+def submit_pipeline(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
+    """Submit what is missing of the ensemble, and print what was submitted and how to watch it.
+
+    Members whose task has not ended are left to it.
+
+    Raises:
+        SPDError: SLURM does not answer or refuses; what was submitted before is cancelled, `--resume` tries again.
+    """
+    check_slurm()
+    paths = pipeline.paths
+    active = active_jobs(paths)
+    known = read_jobs(paths)
+    members = pipeline.members()
+    unfinished = [member for member in members if not is_finished(paths.run(member.run_id))]
+    busy = {member.idx for member in unfinished if any(job.task_of(member.idx) in active for job in known)}
+    todo = [member for member in unfinished if member.idx not in busy]
+    _mark(pipeline, members, todo, unfinished)
+    renderer = Renderer(paths, pipeline.config, _code(pipeline), arguments.track_resources_calc_distances)
+    if not todo and busy:
+        logger.info("all %d unfinished members are with SLURM already", len(busy))
+        return
+    slurm.cancel([job.job_id for job in known if job.kind != "members" and job.job_id in active])
+    before = [job.job_id for job in known if job.kind == "members" and any(task in active for task in job.task_ids())]
+    submission = _Submission(pipeline, renderer)
+    try:
+        submission.run(todo, before, everything=bool(unfinished))
+    except SPDError:
+        slurm.cancel([job.job_id for job in submission.jobs])
+        raise
+    if submission.jobs:
+        print(_submitted_text(paths, submission.jobs))
+    else:
+        logger.info("nothing is missing of %s", paths.ensemble_id)
+
+
+class _Submission:
+    """Submits in the order of the dependencies, and records each job as soon as SLURM has taken it."""
+
+    def __init__(self, pipeline: Pipeline, renderer: Renderer) -> None:
+        self._pipeline = pipeline
+        self._renderer = renderer
+        self.jobs: list[EnsembleJob] = []
+
+    def run(self, todo: list[Member], before: list[str], *, everything: bool) -> None:
+        """Submit arrays for the members in `todo`, then what depends on them and on the arrays in `before`."""
+        paths, config = self._pipeline.paths, self._pipeline.config
+        arrays = [*before, *self._submit_arrays([member.idx for member in todo])]
+        if len(self._pipeline.members()) == 1:
+            return
+        methods = [name for name in config.distances_methods if everything or not distances_are_current(paths, name)]
+        distances = []
+        for method in methods:
+            job = self._submit(self._renderer.distances(method), arrays)
+            self._add(as_ensemble_job("distances", job, method=method))
+            distances.append(job.job_id)
+        if distances or not paths.stable_groups.is_file():
+            self._add(as_ensemble_job("consensus", self._submit(self._renderer.consensus(), distances or arrays)))
+
+    def _submit_arrays(self, idxs: list[int]) -> list[str]:
+        paths = self._pipeline.paths
+        job_ids: list[str] = []
+        for array in self._renderer.arrays(idxs, slurm.max_array_size()) if idxs else []:
+            # SLURM limits how many tasks of one array run at a time, so that several must take turns.
+            turns = job_ids[-1:] if self._pipeline.config.slurm_max_concurrent else []
+            job = self._submit(array.script, turns)
+            self._add(as_ensemble_job("members", job, tasks=array.tasks))
+            set_member_jobs(paths.ensemble_id, {idx: f"{job.job_id}_{task}" for task, idx in array.tasks.items()})
+            job_ids.append(job.job_id)
+        return job_ids
+
+    def _submit(self, script: JobScript, after: list[str]) -> slurm.SubmittedJob:
+        return slurm.submit(script, sbatch_scripts_dir(), after=after)
+
+    def _add(self, job: EnsembleJob) -> None:
+        self.jobs.append(job)
+        add_job(self._pipeline.paths, job)
+
+
+def _mark(pipeline: Pipeline, members: list[Member], todo: list[Member], unfinished: list[Member]) -> None:
+    """The registry before submission: what is to be done is pending, what is done is done."""
+    for member in members:
+        if member in todo and member.state != "pending":
+            set_member_state(pipeline.paths.ensemble_id, member.idx, "pending")
+        elif member not in unfinished and member.state != "done":
+            set_member_state(pipeline.paths.ensemble_id, member.idx, "done")
+
+
+def _code(pipeline: Pipeline) -> Path:
+    """What the jobs run: the snapshot in a work tree of its own, if there is one, otherwise this checkout."""
+    branch = pipeline.snapshot_branch
+    if branch is None and pipeline.paths.stamp.is_file():
+        branch = read_json(pipeline.paths.stamp).get("snapshot_branch")
+    if branch is None:
+        return REPO_ROOT
+    if not pipeline.paths.code.is_dir():
+        add_work_tree(branch, pipeline.paths.code)
+    return pipeline.paths.code
+
+
+def _submitted_text(paths: EnsemblePaths, jobs: list[EnsembleJob]) -> str:
+    rows: list[tuple[str, ...]] = [("submitted", "job", "script", "log")]
+    for job in jobs:
+        title = f"members {task_ranges(sorted(job.tasks.values()))}" if job.tasks else job.title
+        rows.append((title, job.job_id, job.script, job.log))
+    ids = [job.job_id for job in jobs]
+    return "\n".join(
+        [
+            f"ensemble {paths.ensemble_id}: {paths.directory}",
+            "",
+            *table_lines(rows, numbers=False),
+            "",
+            f"watch    spd-clustering --status {paths.ensemble_id}",
+            f"         squeue --jobs {','.join(ids)}",
+            f"cancel   scancel {' '.join(ids)}",
+            f"go on    spd-clustering --resume {paths.ensemble_id}   (what is missing or failed)",
+        ]
+    )
+
+
+def describe_submission(config: ClusteringPipelineConfig) -> str:
+    """All scripts that a submission would hand to sbatch, one after the other; the ensemble id is an example."""
+    renderer = Renderer(EnsemblePaths(new_ensemble_id()), config, REPO_ROOT)
+    max_array_size = slurm.max_array_size()
+    arrays = renderer.arrays(list(range(config.n_runs)), max_array_size)
+    scripts: list[tuple[str, JobScript]] = [("at once", array.script) for array in arrays]
+    if config.n_runs > 1:
+        scripts += [("after the members", renderer.distances(method)) for method in config.distances_methods]
+        scripts += [("after the distances", renderer.consensus())]
+    return "\n".join(f"# --- {script.name} ({when})\n{script.text}" for when, script in scripts)

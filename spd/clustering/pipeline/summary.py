@@ -1,0 +1,158 @@
+"""What there is of an ensemble, as a table for people: members, distances, where the files are."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spd.clustering.consts import DISTANCES_METHODS
+from spd.clustering.ensemble_registry import Member
+from spd.clustering.pipeline.comparison import mean_distance, read_distances, registered_members
+from spd.clustering.pipeline.member import cut_too_early
+from spd.clustering.pipeline.slurm_jobs import jobs_table
+from spd.clustering.storage import EnsemblePaths, RunPaths
+from spd.clustering.tracking.metrics_log import seconds_left
+from spd.errors import SPDError
+
+_HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """One member, as much as is known of it; `note` says what to mind."""
+
+    idx: int
+    run_id: str
+    state: str
+    components: int | None = None
+    merges: int | None = None
+    best_groups: int | None = None
+    note: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        numbers = ("" if value is None else f"{value:,}" for value in (self.components, self.merges, self.best_groups))
+        return (str(self.idx), self.run_id, self.state, *numbers, self.note)
+
+
+def member_row(paths: RunPaths, member: Member) -> MemberRow:
+    """The row of a member: from its history if it is finished, otherwise from the registry and its last metrics."""
+    from spd.clustering.merge_history import MergeHistory
+
+    if not paths.history.is_file():
+        return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
+    try:
+        history = MergeHistory.read(paths.history)
+    except SPDError as error:
+        return MemberRow(member.idx, member.run_id, "damaged", note=str(error))
+    if history.initial_mdl_loss_norm is None:
+        note = "made by a program that keeps no MDL"
+        return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
+    best = history.c_components - history.best_n_merges
+    mark = "! the minimum is at the last merge: raise iters" if cut_too_early(history) else ""
+    return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
+
+
+def _progress(paths: RunPaths, member: Member) -> str:
+    if member.error:
+        return member.error
+    if member.state != "running":
+        return ""
+    last = last_metrics(paths.metrics)
+    if not last:
+        return "harvesting"
+    left = seconds_left(last)
+    time_left = "" if left is None else f", about {_duration(left)} to go"
+    return f"merge {last.get('iteration', 0) + 1:,}, {last.get('k_groups', 0):,} groups left{time_left}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def last_metrics(path: Path) -> dict[str, Any]:
+    """The last whole line of a metrics.jsonl that may still be written to; {} where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(file.tell() - 65536, 0))
+            lines = file.read().decode("utf-8", "replace").split("\n")[:-1]
+        found = json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def summary_text(paths: EnsemblePaths) -> str:
+    """Members, distances and places, ready to print.
+
+    Raises:
+        SPDError: the ensemble is not registered.
+    """
+    rows = [member_row(paths.run(member.run_id), member) for member in registered_members(paths)]
+    blocks = [f"ensemble {paths.ensemble_id}", "", *table_lines([_HEADER, *[row.cells() for row in rows]])]
+    found = [method for method in DISTANCES_METHODS if paths.distances(method).is_file()]
+    if found:
+        best = [row.components - row.best_groups for row in rows if row.components and row.best_groups]
+        n_merges = round(statistics.median(best)) if best else None
+        header = ("mean distance", "at the MDL minimum", "at the end")
+        blocks += ["", *table_lines([header, *[_distance_cells(paths, method, n_merges) for method in found]])]
+    jobs = jobs_table(paths)
+    if jobs:
+        blocks += ["", *table_lines(jobs, numbers=False)]
+    return "\n".join([*blocks, *_stable_groups(paths), "", *_places(paths)])
+
+
+def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> tuple[str, ...]:
+    try:
+        distances = read_distances(paths.distances(method))
+    except SPDError as error:
+        return (method, str(error), "")
+    means = (mean_distance(distances, n_merges) if n_merges else None, mean_distance(distances))
+    return (method, *("" if mean is None else f"{mean[1]:,.4g} (merge {mean[0]:,})" for mean in means))
+
+
+def _stable_groups(paths: EnsemblePaths) -> list[str]:
+    if not paths.stable_groups.is_file():
+        return []
+    from spd.clustering.consensus import read_stable_groups
+    from spd.clustering.consensus import summary_text as consensus_text
+
+    try:
+        return ["", consensus_text(read_stable_groups(paths.stable_groups))]
+    except SPDError as error:
+        return ["", str(error)]
+
+
+def _places(paths: EnsemblePaths) -> list[str]:
+    places = [
+        ("ensemble", paths.directory, "config, merge array, distances and their figures, log"),
+        ("members", paths.directory.parent.parent / RunPaths.folder, "<run>/history.zip, <run>/plots/"),
+    ]
+    if paths.stable_groups.is_file():
+        places.append(("stable groups", paths.stable_groups, "pictures in plots/"))
+    width = max(len(name) for name, _, _ in places)
+    return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
+
+
+def table_lines(rows: list[tuple[str, ...]], *, numbers: bool = True) -> list[str]:
+    """Left-aligned text, right-aligned numbers (all text without `numbers`)."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = [numbers and all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "") or "0")
+    except ValueError:
+        return False
+    return True

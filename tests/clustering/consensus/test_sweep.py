@@ -1,0 +1,89 @@
+"""The sweep over alpha: planted groups are found, degenerate answers are not recommended."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_mutual_info_score
+
+from spd.clustering.consensus import cut_members, find_consensus
+from spd.clustering.consensus.sweep import AlphaResult, recommend, sweep_alphas
+from spd.clustering.memberships import Memberships
+from spd.clustering.merge_config import MergeConfig
+from spd.errors import SPDError
+
+CONFIG = MergeConfig(merge_pair_sampling_kwargs={"threshold": 0.001})
+
+
+def planted(n_groups: int, size: int, n_copies: int = 0, seed: int = 0) -> tuple[Memberships, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(n_groups), size)
+    x = (rng.random((3000, n_groups)) < 0.05)[:, truth] & (rng.random((3000, len(truth))) < 0.8)
+    x |= rng.random(x.shape) < 0.001
+    x = np.concatenate([x, x[:, :n_copies]], axis=1)
+    truth = np.concatenate([truth, truth[:n_copies]])
+    return Memberships.from_activations(x, [f"m:{i}" for i in range(len(truth))], None), truth
+
+
+def result(alpha: float, agreement: float, saved: float) -> AlphaResult:
+    return AlphaResult(alpha, 10, 2, 5, agreement, agreement, agreement, 0.1, 3, 0.5, saved)
+
+
+def test_the_recommended_alpha_finds_the_planted_groups_though_extremes_agree_as_well() -> None:
+    memberships, truth = planted(12, 5, n_copies=4)
+    results, histories = sweep_alphas(memberships, CONFIG, [0.0, 2.0, 100_000.0], [0, 1, 2])
+    by_alpha = {r.alpha: r for r in results}
+    assert by_alpha[0.0].largest == 64, "alpha 0 puts everything together"
+    assert by_alpha[0.0].agreement == pytest.approx(1)
+    assert by_alpha[100_000.0].agreement == pytest.approx(1), "copies are joined at any alpha, and nothing else is"
+    assert by_alpha[100_000.0].n_groups == 60
+    advice = recommend(results)
+    assert advice.alpha == 2.0
+    assert advice.candidates == [2.0]
+    found = find_consensus(cut_members(histories[2.0]))
+    order = [int(label.split(":")[1]) for label in found.labels]
+    assert adjusted_mutual_info_score(truth[order], found.consensus) > 0.99
+
+
+def test_nothing_is_recommended_for_noise() -> None:
+    x = np.random.default_rng(0).random((500, 30)) < 0.05
+    memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(30)], None)
+    results, _ = sweep_alphas(memberships, CONFIG, [1.0, 10.0], [0, 1, 2])
+    advice = recommend(results)
+    assert advice.alpha is None
+    assert advice.reason.startswith("None can be recommended")
+
+
+def test_processes_give_the_same_numbers(tmp_path) -> None:
+    memberships, _ = planted(5, 3)
+    alone, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4])
+    parallel, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4], n_workers=2, scratch=tmp_path)
+    assert alone == parallel
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_soft_memberships_are_swept_too() -> None:
+    boolean, _ = planted(5, 3)
+    dense = boolean.to_scipy().toarray() * np.random.default_rng(0).uniform(0.6, 1, (3000, 15))
+    memberships = Memberships.from_activations(dense.astype(np.float32), boolean.labels, None)
+    results, _ = sweep_alphas(memberships, CONFIG.model_copy(update={"activation_threshold": None}), [1.0], [0, 1])
+    assert results[0].saved > 0.3
+
+
+def test_how_an_alpha_is_chosen() -> None:
+    advice = recommend([result(0, 1.0, 0.0), result(1, 0.9, 0.5), result(5, 0.99, 0.48), result(50, 1.0, 0.1)])
+    assert (advice.alpha, advice.candidates) == (5, [1, 5])
+    assert "agreement on a degenerate answer" in advice.reason
+    edge = recommend([result(1, 0.99, 0.5), result(5, 0.9, 0.5)])
+    assert edge.alpha == 1
+    assert "It is the smallest that was tried: try smaller ones too." in edge.reason
+    ties = recommend([result(1, 0.99, 0.50), result(2, 0.99, 0.51), result(5, 0.9, 0.5)])
+    assert ties.alpha == 2
+    assert "(as much at 1)" in ties.reason
+    assert recommend([result(1, 0.4, 0.5), result(5, 0.3, 0.5)]).alpha is None
+    assert recommend([result(1, 1.0, -0.1), result(5, 1.0, 0.0)]).alpha is None
+
+
+def test_bad_lists_are_refused() -> None:
+    memberships, _ = planted(2, 2)
+    for alphas, seeds in (([], [0, 1]), ([-1.0], [0, 1]), ([1.0, 1.0], [0, 1]), ([1.0], [0]), ([1.0], [2, 2])):
+        with pytest.raises(SPDError, match=r"expected different numbers|at least 2 different seeds"):
+            sweep_alphas(memberships, CONFIG, alphas, seeds)
