@@ -1,4 +1,7 @@
-"""Errors that a user can mend: commands print them as one sentence, without a traceback."""
+"""All error classes, and how an error is put in one line.
+
+An SPDError is one that a user can mend: commands print it as one sentence, without a traceback.
+"""
 
 
 class SPDError(ValueError):
@@ -31,3 +34,29 @@ class ActivationsError(SPDError):
 
 class MemberFailedError(SPDError):
     """One or more members of an ensemble failed; the message says which and why."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command or a task the way Ctrl-C does, so that what is in progress is left in order."""
+
+
+def one_line(error: BaseException, max_chars: int | None = None) -> str:
+    """The text of an error with all white space folded, at most `max_chars` of it; its class where it has no text."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:max_chars]
+
+
+def describe_error(error: BaseException) -> str:
+    """One sentence for people, the same wherever an error ends up: on a terminal, in a log, in the registry.
+
+    What is not a user's error names its class, and how to see more.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return "terminated" if isinstance(error, Terminated) else "interrupted"
+    if isinstance(error, SPDError):
+        return one_line(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {one_line(error)}" if str(error) else "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    name = type(error).__name__
+    return f"unexpected {name}{f': {one_line(error)}' if str(error) else ''} (--debug shows where)"

@@ -1,6 +1,8 @@
-"""What this process may use: memory and cores, limits of containers and of SLURM included."""
+"""What this process may use, and has used: memory and cores, limits of containers and of SLURM included."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -19,13 +21,45 @@ def available_memory() -> int:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on; NUMBA_NUM_THREADS or OMP_NUM_THREADS lower it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+    """Cores that this process may use: the least of its affinity, the container's quota, SLURM's share, and what
+    NUMBA_NUM_THREADS or OMP_NUM_THREADS allow."""
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits += _cgroup_cores()
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
-            cores = min(cores, int(value))
-    return max(1, cores)
+            limits.append(int(value))
+    return max(1, min(limits))
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process so far."""
+    used = os.times()
+    return used.user + used.system
+
+
+def _cgroup_cores() -> list[int]:
+    """How many whole cores the quota of each control group around this process (version 2 or 1) comes to."""
+    found = []
+    for directory, version in _cgroup_directories("cpu"):
+        try:
+            if version == 2:
+                quota, period = (directory / "cpu.max").read_text().split()
+            else:
+                quota, period = ((directory / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            if int(quota) > 0:
+                found.append(max(1, -(-int(quota) // int(period))))
+        except (OSError, ValueError):
+            continue  # "max": no limit
+    return found
 
 
 def _machine_memory() -> int:
@@ -44,43 +78,34 @@ def _machine_memory() -> int:
 def _cgroup_memory() -> list[int]:
     """What each control group around this process (version 2 or 1) leaves."""
     left = []
-    for limit_file, usage_file, cache_name in _cgroup_files():
+    for directory, version in _cgroup_directories("memory"):
+        names = ("max", "current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
         try:
-            limit = int(limit_file.read_text())
-            usage = int(usage_file.read_text())
+            limit, usage = (int((directory / f"memory.{name}").read_text()) for name in names)
         except (OSError, ValueError):
             continue  # "max": no limit
         if limit < _UNLIMITED:
-            left.append(limit - usage + _reclaimable(limit_file.parent, cache_name))
+            cache_name = "inactive_file" if version == 2 else "total_inactive_file"
+            left.append(limit - usage + _reclaimable(directory, cache_name))
     return left
 
 
-def _cgroup_files() -> list[tuple[Path, Path, str]]:
-    files = []
+def _cgroup_directories(controller: str) -> Iterator[tuple[Path, int]]:
+    """Directories of the control groups around this process, and the version (2 or 1) of their files."""
     try:
         lines = (_PROC / "self" / "cgroup").read_text().splitlines()
     except OSError:
         lines = []
-    for line in ["0::/", "0:memory:/", *lines]:
+    for line in ["0::/", f"0:{controller}:/", *lines]:
         _, controllers, path = line.split(":", 2)
-        base = _CGROUP if controllers == "" else _CGROUP / "memory"
-        names = (
-            ("memory.max", "memory.current")
-            if controllers == ""
-            else (
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-            )
-        )
-        if controllers not in ("", "memory"):
+        if controllers and controller not in controllers.split(","):
             continue
+        base = _CGROUP / controller if controllers else _CGROUP
         group = base / path.lstrip("/")
         for directory in [group, *group.parents]:
             if not directory.is_relative_to(base):
                 break
-            cache_name = "inactive_file" if controllers == "" else "total_inactive_file"
-            files.append((directory / names[0], directory / names[1], cache_name))
-    return files
+            yield directory, 1 if controllers else 2
 
 
 def _reclaimable(directory: Path, cache_name: str) -> int:

@@ -1,5 +1,6 @@
 """Names of components, which of them a config means, and what importances may be; errors name the component."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -7,6 +8,34 @@ from jaxtyping import Bool
 
 from spd.clustering.consts import ComponentLabels
 from spd.errors import ActivationsError
+
+_LABEL = re.compile(r"(.+):(\d+)", re.DOTALL)
+
+
+def is_label(text: str) -> bool:
+    """Whether it is of the form `<module>:<index>`."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def split_label(label: str) -> tuple[str, int]:
+    """Module and index of a component.
+
+    Raises:
+        ActivationsError: the label is not `<module>:<index>`.
+    """
+    found = _LABEL.fullmatch(label)
+    if found is None:
+        raise ActivationsError(f"a component's label is <module>:<index>, got {label!r}")
+    return found[1], int(found[2])
+
+
+def module_of(label: str) -> str:
+    """The module of a component; all of a label that is not `<module>:<index>`.
+
+    Users' own labels may be of any form where nothing depends on it.
+    """
+    found = _LABEL.fullmatch(label)
+    return found[1] if found else label
 
 
 def component_labels(widths: Mapping[str, int]) -> ComponentLabels:

@@ -1,6 +1,6 @@
 """Where everything is: every directory and file name once (spd.files.checked writes and reads them).
 
-    SPD_OUT_DIR/clustering/runs/<c-...>/  ensembles/<e-...>/  harvests/<h-...>/  ensemble_registry.db
+    SPD_OUT_DIR/clustering/runs/<c-...>/  ensembles/<e-...>/  harvests/<h-...>/  sweeps/<s-...>/  ensemble_registry.db
     SPD_OUT_DIR/sbatch_scripts/  slurm_logs/
 
 Ids are a letter, a dash and eight hexadecimal digits, and are checked before they become a path, so that no id leads
@@ -10,7 +10,7 @@ out of these directories.
 import re
 import secrets
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.errors import ConfigError
@@ -22,9 +22,12 @@ def clustering_dir() -> Path:
     return spd_out_dir() / "clustering"
 
 
+REGISTRY = "ensemble_registry.db"
+
+
 def registry_path() -> Path:
     """The database of ensembles and their members."""
-    return clustering_dir() / "ensemble_registry.db"
+    return clustering_dir() / REGISTRY
 
 
 def sbatch_scripts_dir() -> Path:
@@ -54,6 +57,23 @@ class _Directory:
     @classmethod
     def new_id(cls) -> str:
         return f"{cls.prefix}-{secrets.token_hex(4)}"
+
+    @classmethod
+    def new(cls) -> Self:
+        """A new id, and where its directory will be."""
+        return cls(cls.new_id())
+
+    @classmethod
+    def at(cls, directory: Path) -> Self:
+        """An existing directory, whatever it is called: a copy keeps its files' names, not its own."""
+        paths = cls.__new__(cls)
+        paths.id, paths.directory = directory.name, directory
+        return paths
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds runs/, ensembles/, harvests/ and the registry."""
+        return self.directory.parent.parent
 
 
 class RunPaths(_Directory):
@@ -93,7 +113,7 @@ class RunPaths(_Directory):
     @property
     def lock(self) -> Path:
         """Held while a process works on this run."""
-        return self.directory.parent.parent / "locks" / f"{self.run_id}.lock"
+        return self.root / "locks" / f"{self.run_id}.lock"
 
     @property
     def checkpoint(self) -> Path:
@@ -109,7 +129,27 @@ class RunPaths(_Directory):
         return self.checkpoint / "merge.npz"
 
 
-class EnsemblePaths(_Directory):
+class _StableGroupsDirectory(_Directory):
+    """A directory that holds what several clusterings agree on."""
+
+    @property
+    def plots(self) -> Path:
+        return self.directory / "plots"
+
+    @property
+    def stable_groups(self) -> Path:
+        return self.directory / "stable_groups.json"
+
+    @property
+    def stable_groups_table(self) -> Path:
+        return self.directory / "stable_groups.csv"
+
+    @property
+    def consensus_mapping(self) -> Path:
+        return self.directory / "consensus_mapping.json"
+
+
+class EnsemblePaths(_StableGroupsDirectory):
     """ensembles/<ensemble_id>/: several clustering runs and what they agree on."""
 
     prefix, folder, kind = "e", "ensembles", "ensemble"
@@ -139,12 +179,9 @@ class EnsemblePaths(_Directory):
         return self.directory / "ensemble_merge_array.npz"
 
     @property
-    def plots(self) -> Path:
-        return self.directory / "plots"
-
-    @property
-    def stable_groups(self) -> Path:
-        return self.directory / "stable_groups.json"
+    def registry(self) -> Path:
+        """The registry that lies beside it."""
+        return self.root / REGISTRY
 
     @property
     def log(self) -> Path:
@@ -168,7 +205,7 @@ class EnsemblePaths(_Directory):
 
     def run(self, run_id: str) -> RunPaths:
         """A member: its directory lies beside this one's."""
-        return RunPaths(run_id, self.directory.parent.parent / RunPaths.folder / run_id)
+        return RunPaths(run_id, self.root / RunPaths.folder / run_id)
 
 
 class HarvestPaths(_Directory):
@@ -191,6 +228,24 @@ class HarvestPaths(_Directory):
     @property
     def metadata(self) -> Path:
         return self.directory / "metadata.json"
+
+
+class SweepPaths(_StableGroupsDirectory):
+    """sweeps/<sweep_id>/: which alpha, and the stable groups at the recommended one."""
+
+    prefix, folder, kind = "s", "sweeps", "sweep"
+
+    @property
+    def results(self) -> Path:
+        return self.directory / "sweep.json"
+
+    @property
+    def table(self) -> Path:
+        return self.directory / "sweep.csv"
+
+    @property
+    def figure(self) -> Path:
+        return self.plots / "sweep.png"
 
 
 def new_run_id() -> str:

@@ -1,17 +1,21 @@
 """How all figures look, and how they get into files. No pyplot: nothing global, no display, safe in any process."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spd.errors import SPDError, describe_error
 from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6F6F6F"
 """Of the palette of Okabe and Ito, told apart by everyone."""
@@ -36,6 +40,24 @@ _RC: Any = {
     "lines.linewidth": 1.5,
     "image.interpolation": "nearest",
 }
+
+
+@contextlib.contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """Inside, a picture that cannot be drawn is worth a warning, never the answer that it shows.
+
+    Args:
+        what: the subject of the warning, as in `the plot of costs`.
+
+    Raises:
+        SPDError: a picture cannot be written: whatever else is written there may be lost, too.
+    """
+    try:
+        yield
+    except SPDError:
+        raise
+    except Exception as error:
+        logger.warning("%s could not be drawn: %s", what, describe_error(error))
 
 
 @contextlib.contextmanager
