@@ -20,7 +20,7 @@ def byte_count(n_bytes: float) -> str:
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
-    """Rows of cells, a header first, in columns: text to the left, numbers to the right (`numbers`: False: no numbers)."""
+    """Rows of cells, a header first, in columns: text to the left, numbers to the right (none without `numbers`)."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numeric = [numbers and all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
     return [

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from spd.errors import MissingFileError, RunFormatError
 from spd.files import wandb_run as wandb_files
+from spd.settings import REPO_ROOT
 
 CONFIG_NAME = "final_config.yaml"
 EXAMPLE_PREFIX = "example:"
-EXAMPLES_DIRECTORY = Path(__file__).resolve().parent / "examples"
+EXAMPLES_DIRECTORY = REPO_ROOT / "spd" / "examples"
 
 _TARGET_CONFIG_NAMES = (
     "tms_train_config.yaml",

@@ -14,7 +14,7 @@ from spd.clustering.merge_engine import join_large as large
 from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
-from tests.clustering.test_merge_engine import finished, planted
+from tests.clustering.merge_engine.test_engine import finished, planted
 
 METHODS = [("range", 0.0), ("range", 0.05), ("mcmc", 0.1), ("exp_rank", 0.2)]
 
