@@ -14,9 +14,9 @@ from spd.clustering.plotting.style import (
     BLUE,
     RED,
     grouped_thousands,
+    mark_empty,
     plain_log_ticks,
     power_of_ten_above,
-    say,
     symlog_ticks,
 )
 
@@ -118,7 +118,7 @@ def draw_coactivation(ax: "Axes", data: MergeStateView) -> "Axes":
     shown = 100 * data.coactivation
     positive = shown[shown > 0]
     if not positive.size:
-        say(ax, "no group is ever active")
+        mark_empty(ax, "no group is ever active")
         return ax
     low = max(float(positive.min()), 100 / max(data.n_samples_used, 1))
     image = ax.imshow(
@@ -138,7 +138,7 @@ def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
     ax.set_title("Cost of merging two groups")
     values = np.abs(data.costs[np.isfinite(data.costs)])
     if not values.size:
-        say(ax, "one group: nothing to merge")
+        mark_empty(ax, "one group: nothing to merge")
         return ax
     limit = max(float(values.max()), 1e-12)
     linear = power_of_ten_above(max(float(np.median(values)), limit / 1e4)) / 10

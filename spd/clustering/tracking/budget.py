@@ -10,7 +10,7 @@ ALLOWED_SHARE = 0.05
 
 
 class Budget:
-    """Measures what logging takes, and says what there is still room for.
+    """Measures what logging takes, and decides what there is still room for.
 
     Args:
         reserved_s: kept back for what comes at the end of the run.
@@ -65,6 +65,6 @@ class Budget:
             self.spent += self._last[kind]
 
 
-def thinned(interval: int, n_iters: int, n_most: int) -> int:
-    """The least interval, not below the one asked for, at which a run of n_iters logs at most n_most times."""
-    return max(interval, math.ceil(n_iters / n_most))
+def thinned(interval: int, n_iters: int, max_points: int) -> int:
+    """The smallest interval, not below the one asked for, at which a run of n_iters logs at most `max_points` times."""
+    return max(interval, math.ceil(n_iters / max_points))

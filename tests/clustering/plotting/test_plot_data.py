@@ -86,13 +86,13 @@ def test_cost_path() -> None:
     costs = history.merge_pair_cost
     assert costs is not None
     assert len(data.cost_at) == MAX_POINTS
-    assert data.least_cost.min() == costs.min()
-    assert data.greatest_cost.max() == costs.max()
+    assert data.min_cost.min() == costs.min()
+    assert data.max_cost.max() == costs.max()
     assert data.mdl is not None
     assert data.best_n_merges == int(np.argmin(data.mdl))
     short = cost_path(random_history(5))
     assert short.cost_at.tolist() == [1, 2, 3, 4]
-    assert np.array_equal(short.least_cost, short.greatest_cost)
+    assert np.array_equal(short.min_cost, short.max_cost)
 
 
 def test_cost_path_without_costs() -> None:
