@@ -75,12 +75,12 @@ def save_state_figure(
 ) -> Path:
     """The state after one merge; None: at the least MDL, or the last one where the MDL is not known."""
     merge = history.merges[iteration] if iteration is not None else state_to_show(history)
-    return save_merge_figure(path, memberships, merge, history.merge_config.alpha)
+    return save_partition_figure(path, memberships, merge, history.merge_config.alpha)
 
 
-def save_merge_figure(path: Path, memberships: Memberships, merge: GroupMerge, alpha: float) -> Path:
+def save_partition_figure(path: Path, memberships: Memberships, merge: GroupMerge, alpha: float) -> Path:
     """Assignment, coactivation and costs of one partition."""
-    data = partition.merge_state_view(memberships, merge, alpha)
+    data = partition.partition_view(memberships, merge, alpha)
     with new_figure(path, 14, 4.4) as figure:
         axes = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
         partition.draw_assignment(axes[0], data)

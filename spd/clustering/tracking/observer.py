@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.plotting.figures import save_merge_figure
+from spd.clustering.plotting.figures import save_partition_figure
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.budget import Budget, thinned
 from spd.clustering.tracking.metrics_log import MetricsLog, StepScalars
@@ -198,7 +198,7 @@ class RunTracker:
         assert self._wandb is not None
         path = self._wandb.directory / f"merges_{step.iteration}.png"
         alpha = self._config.merge_config.alpha
-        return save_merge_figure(path, self._memberships, step.group_merge(), alpha)
+        return save_partition_figure(path, self._memberships, step.group_merge(), alpha)
 
     def _send_history(self, step: "MergeStep") -> None:
         assert self._wandb is not None

@@ -79,7 +79,7 @@ def test_every_axis_is_named_with_its_unit() -> None:
     history = random_history(30)
     path = costs.cost_path(history)
     overview = activity.activity_overview(memberships_of(history, 40))
-    view = partition.merge_state_view(memberships_of(history, 40), history.merges[10], 1.0)
+    view = partition.partition_view(memberships_of(history, 40), history.merges[10], 1.0)
     sizes = cluster_sizes.size_classes(history)
     spread = distances.distance_distribution(np.tril(np.ones((29, 3, 3)), -1))
     drawn = [
