@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +131,8 @@ def label_merges(ax: "Axes", n_merges: int) -> None:
 def add_groups_axis(ax: "Axes", n_components: int) -> None:
     """Above an axis of merges, the number of groups that are left."""
 
-    def mirror(values: np.ndarray) -> np.ndarray:
-        return n_components - values
+    def mirror(values: "ArrayLike") -> "ArrayLike":
+        return n_components - np.asarray(values)
 
     top = ax.secondary_xaxis("top", functions=(mirror, mirror))
     top.set_xlabel("groups left")

@@ -14,6 +14,12 @@ class Budget:
 
     Args:
         reserved_s: kept back for what comes at the end of the run.
+        allowed_s: what logging may take of a run of any length.
+        share: of the run's own time, what logging may take where that is more.
+
+    Attributes:
+        spent: seconds that logging has taken.
+        n_skipped: how many of each kind were left out.
     """
 
     def __init__(self, reserved_s: float = 0.0, allowed_s: float = ALLOWED_S, share: float = ALLOWED_SHARE) -> None:

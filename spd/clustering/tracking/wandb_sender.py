@@ -25,13 +25,15 @@ class WandbSender:
 
     Args:
         start: arguments of wandb.init; the environment's WANDB_DIR goes before its `dir`.
+
+    Attributes:
+        directory: for files that are to be sent; gone after `finish`.
     """
 
     def __init__(self, start: dict[str, Any]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._journal: IO[str] | None = None
         self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
-        """For files that are to be sent; gone after `finish`."""
         self._path = self.directory / "journal.jsonl"
         start = {**start, "dir": os.environ.get("WANDB_DIR") or start["dir"]}
         self._wandb_directory = Path(start["dir"]) / "wandb"
