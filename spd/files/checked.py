@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from spd.errors import DamagedFileError, MissingFileError, SPDError
+from spd.errors import DamagedFileError, MissingFileError, SPDError, one_line
 from spd.files.atomic import atomic_write
 
 MAX_MEMBER_BYTES = 16 * 2**30
@@ -174,8 +174,7 @@ class _damage:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         causes = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, TypeError)
         if isinstance(error, causes) and not isinstance(error, SPDError):
-            reason = " ".join(str(error).split())
-            raise DamagedFileError(f"{self.path}: its member {self.name!r} is damaged: {reason}") from error
+            raise DamagedFileError(f"{self.path}: its member {self.name!r} is damaged: {one_line(error)}") from error
 
 
 def _check_array_header(member: IO[bytes], member_size: int) -> None:
