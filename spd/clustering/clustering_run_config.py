@@ -18,6 +18,8 @@ CANONICAL_RUNS: dict[str, str] = {
     "resid_mlp2": "wandb:goodfire/spd/runs/q9uydy18",
 }
 
+FilterDeadStat = Literal["max", "mean"]
+
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -49,7 +51,7 @@ class ClusteringRunConfig(FrozenConfig):
     seed: int = Field(0, ge=0, description="Of the merge sampler; member i uses this plus i.")
     ensemble_id: str | None = Field(None, description="The ensemble that this run belongs to.")
     merge_config: MergeConfig = Field(default=MergeConfig(), description="How to merge.")
-    merge_options: MergeOptions = Field(default=MergeOptions(), description="Further options of the merge.")
+    merge_options: MergeOptions = Field(default=MergeOptions(), description="Extra options of the merge.")
     logging_intervals: LoggingIntervals = Field(default=LoggingIntervals(), description="Every how many merges to log.")
     n_tokens: PositiveInt | None = Field(
         None, description="Language models: number of samples (tokens) to keep; null: all."
@@ -60,7 +62,7 @@ class ClusteringRunConfig(FrozenConfig):
     micro_batch_size: PositiveInt | None = Field(
         None, description="Items that go through the model at once; null: automatic."
     )
-    filter_dead_stat: Literal["max", "mean"] = Field(
+    filter_dead_stat: FilterDeadStat = Field(
         "max", description="The statistic that filter_dead_threshold is compared with."
     )
     dataset_streaming: bool = Field(False, description="Stream the dataset instead of loading it.")

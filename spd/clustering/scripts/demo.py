@@ -26,7 +26,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.local import LocalOptions, run_local
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
     from spd.clustering.pipeline.summary import summary_text
     from spd.settings import spd_out_dir
 
@@ -39,7 +39,7 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"To start anew, remove {spd_out_dir()}.")
     log_to_file(pipeline.paths.log)
     options = LocalOptions(clustering_parallel=True, distances_parallel=True)
-    run_local(pipeline, options, MembershipSource(pipeline.run_config))
+    run_local(pipeline, options, open_source(pipeline.run_config))
     print(f"\n{summary_text(pipeline.paths)}\n")
     _print_purity(pipeline)
     _print_pictures(pipeline)

@@ -27,13 +27,13 @@ from spd.clustering.storage import EnsemblePaths, RunPaths, new_run_id
 from spd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spd.clustering.pipeline.sources import GivesMemberships
+    from spd.clustering.pipeline.sources import MembershipSource
 
 logger = logging.getLogger("spd")
 
 
 def run_clustering(
-    config: ClusteringRunConfig, run_id: str, *, idx: int | None = None, source: "GivesMemberships | None" = None
+    config: ClusteringRunConfig, run_id: str, *, idx: int | None = None, source: "MembershipSource | None" = None
 ) -> RunPaths:
     """Harvest, merge, save and plot one run, all in this process; what an earlier call left is taken up.
 
@@ -46,13 +46,13 @@ def run_clustering(
         SPDError: something the user gave cannot be used.
     """
     from spd.clustering.pipeline.member import is_finished, merge_run
-    from spd.clustering.pipeline.sources import MembershipSource, harvest_run
+    from spd.clustering.pipeline.sources import harvest_run, open_source
 
     paths = RunPaths(run_id)
     if is_finished(paths):
         logger.info("%s is finished already", paths.directory)
         return paths
-    source = source or MembershipSource(config)
+    source = source or open_source(config)
     log_to_file(paths.log)
     harvest_run(paths, config, source.memberships)
     merge_run(paths, config, idx=idx)
@@ -60,7 +60,7 @@ def run_clustering(
 
 
 def run_member(
-    config: ClusteringRunConfig, ensemble_id: str, idx: int | None, *, source: "GivesMemberships | None" = None
+    config: ClusteringRunConfig, ensemble_id: str, idx: int | None, *, source: "MembershipSource | None" = None
 ) -> RunPaths:
     """Run a member of an ensemble under its registered id, and record in the registry how it goes.
 

@@ -25,11 +25,11 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     """
     from spd.clustering.harvest.progress import HarvestProgress
     from spd.clustering.harvest.saved import save_harvest
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
     from spd.clustering.pipeline.status_line import StatusLine
 
     paths = HarvestPaths(harvest_id)
-    source = MembershipSource(config)
+    source = open_source(config)
     source.load(config)
     progress = HarvestProgress(source.expected_samples(config))
     started = time.monotonic()

@@ -114,9 +114,9 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _source(run_config: Any) -> Any:
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
 
-    return MembershipSource(run_config)
+    return open_source(run_config)
 
 
 def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None:

@@ -161,11 +161,11 @@ def _body(arguments: argparse.Namespace) -> None:
 
 def _memberships(config: "ClusteringRunConfig", path: Path | None) -> "Memberships":
     from spd.clustering.memberships import Memberships
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
 
     if path is not None:
         return Memberships.load(path)
-    return MembershipSource(config).memberships(config)
+    return open_source(config).memberships(config)
 
 
 def main(argv: list[str] | None = None) -> int:
