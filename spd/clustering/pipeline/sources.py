@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.execution.stamp import ExecutionStamp
-from spd.clustering.pipeline.member import clear_half_written, is_finished, saved_memberships, working_on
-from spd.clustering.storage import RunPaths
+from spd.errors import SPDError
 
 if TYPE_CHECKING:
     from spd.clustering.memberships import Memberships
@@ -110,23 +108,13 @@ class MembershipSource:
         return self._loaded.resample_rows(np.random.default_rng(config.dataset_seed))
 
 
-def harvest_run(
-    paths: RunPaths,
-    config: ClusteringRunConfig,
-    make_memberships: "Callable[[ClusteringRunConfig], Memberships]",
-    *,
-    snapshot_branch: str | None = None,
-) -> None:
-    """Write a run's config, stamp and memberships; what an earlier call left of them is used.
+def task_name(config: ClusteringRunConfig) -> str | None:
+    """The task of the config's model; None for a matrix of activations, or where the model cannot be read."""
+    if config.model_path is None:
+        return None
+    from spd.models.run_info import SPDRunInfo
 
-    Raises:
-        SPDError: see MembershipSource.memberships; a file cannot be written; another process works on this run.
-    """
-    with working_on(paths):
-        if is_finished(paths):
-            return
-        clear_half_written(paths)
-        config.to_file(paths.config)
-        ExecutionStamp.create(paths.run_id, snapshot_branch=snapshot_branch).save(paths.stamp)
-        if not saved_memberships(paths):
-            make_memberships(config).save(paths.checkpoint_memberships)
+    try:
+        return SPDRunInfo.from_path(config.model_path).config.task_config.task_name
+    except SPDError:
+        return None
