@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.execution.stamp import ExecutionStamp
-from spd.clustering.pipeline.member import clear_half_written, is_finished, saved_memberships, working_on
-from spd.clustering.storage import RunPaths
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
@@ -200,25 +197,3 @@ def task_name(config: ClusteringRunConfig) -> str | None:
         return SPDRunInfo.from_path(config.model_path).config.task_config.task_name
     except SPDError:
         return None
-
-
-def harvest_run(
-    paths: RunPaths,
-    config: ClusteringRunConfig,
-    make_memberships: "Callable[[ClusteringRunConfig], Memberships]",
-    *,
-    snapshot_branch: str | None = None,
-) -> None:
-    """Write a run's config, stamp and memberships; what an earlier call left of them is used.
-
-    Raises:
-        SPDError: the memberships cannot be made; a file cannot be written; another process works on this run.
-    """
-    with working_on(paths):
-        if is_finished(paths):
-            return
-        clear_half_written(paths)
-        config.to_file(paths.config)
-        ExecutionStamp.create(paths.run_id, snapshot_branch=snapshot_branch).save(paths.stamp)
-        if not saved_memberships(paths):
-            make_memberships(config).save(paths.checkpoint_memberships)
