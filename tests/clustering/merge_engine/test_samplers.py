@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import _STEPS, EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import mcmc as merge_mcmc
 from spd.clustering.merge_engine.kernels import state as kernel
 from tests.oracles import merge_definition as oracle
 from tests.oracles.merge_samplers import costs_of, pair_probabilities, run_probabilities
+from tests.planted import memberships_of, planted
 
 SAMPLERS = [
     ("range", 0.02),
@@ -27,16 +27,15 @@ SAMPLERS = [
 DRAWS = 1000
 
 
-def planted(n: int = 10, n_samples: int = 80, seed: int = 0) -> np.ndarray:
+def sample(n: int = 10, n_samples: int = 80, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    cause = rng.random((n_samples, 4)) < [0.1, 0.2, 0.3, 0.5]
-    x = cause[:, rng.integers(4, size=n)] & (rng.random((n_samples, n)) < 0.8)
+    x = planted(rng, n_samples, rng.integers(4, size=n), [0.1, 0.2, 0.3, 0.5], 0.8)
     x[:, n - 1] = False  # a component that is never active ties with nothing but itself
     return x
 
 
 def engine_of(x: np.ndarray, method: str, parameter: float, seed: int = 0, **options) -> MergeEngine:
-    memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(x.shape[1])], None)
+    memberships = memberships_of(x)
     rules = EngineOptions(method, parameter, options.pop("alpha", 1.0), x.shape[1] - 1, **options)
     return MergeEngine(memberships, rules, np.random.default_rng(seed))
 
@@ -97,7 +96,7 @@ def assert_drawn_from(drawn: Counter, probabilities: dict, n_draws: int) -> None
 @pytest.mark.parametrize(("method", "parameter"), SAMPLERS)
 @pytest.mark.parametrize("options", [{}, {"use_bits": True}, {"memory": 0}, {"need_active": True}])
 def test_every_stage_of_a_run(method: str, parameter: float, options: dict) -> None:
-    x = planted()
+    x = sample()
     engine = engine_of(x, method, parameter, seed=3, **options)
     group_idxs = np.arange(x.shape[1])
     n_draws = DRAWS if not options else DRAWS // 4
@@ -117,7 +116,7 @@ def test_every_stage_of_a_run(method: str, parameter: float, options: dict) -> N
 @pytest.mark.parametrize("options", [{}, {"memory": 0}])
 def test_whole_runs(method: str, parameter: float, options: dict) -> None:
     """Five components, three merges: the frequency of every partition that can come out."""
-    x = planted(5, 40, seed=2)
+    x = sample(5, 40, seed=2)
     n_runs = 1500
     pairs, _ = draw_again(engine_of(x, method, parameter, **options), n_runs, n_merges=3)
     ended: Counter = Counter()
@@ -132,8 +131,7 @@ def test_whole_runs(method: str, parameter: float, options: dict) -> None:
 def test_range_on_many_groups_in_every_way() -> None:
     """With 300 groups: among all pairs at a wide threshold, among few rows at a narrow one."""
     rng = np.random.default_rng(0)
-    cause = rng.random((400, 30)) < 0.1
-    x = cause[:, rng.integers(30, size=300)] & (rng.random((400, 300)) < 0.9)
+    x = planted(rng, 400, rng.integers(30, size=300), np.full(30, 0.1), 0.9)
     for threshold in (0.5, 0.1):
         engine = engine_of(x, "range", threshold)
         costs = costs_of(x.astype(float), np.arange(300), 1.0)
@@ -154,8 +152,7 @@ def test_range_on_many_groups_in_every_way() -> None:
 def test_cold_mcmc_is_greedy_all_the_way() -> None:
     """At a temperature where only the cheapest pair has weight, through costs that span thousands of units of it."""
     rng = np.random.default_rng(1)
-    cause = rng.random((500, 8)) < 0.2
-    x = cause[:, rng.integers(8, size=40)] & (rng.random((500, 40)) < 0.9)
+    x = planted(rng, 500, rng.integers(8, size=40), np.full(8, 0.2), 0.9)
     engine = engine_of(x, "mcmc", 1e-7)
     engine.advance(1000)
     assert engine.n_done == 39
@@ -164,7 +161,7 @@ def test_cold_mcmc_is_greedy_all_the_way() -> None:
 
 
 def test_steep_exp_rank_is_greedy() -> None:
-    x = planted(12)
+    x = sample(12)
     greedy = engine_of(x, "range", 0.0)
     steep = engine_of(x, "exp_rank", 1e4)
     for engine in (greedy, steep):
@@ -173,7 +170,7 @@ def test_steep_exp_rank_is_greedy() -> None:
 
 
 def test_flat_exp_rank_is_uniform() -> None:
-    x = planted(6, 50)
+    x = sample(6, 50)
     drawn = counted(draw_again(engine_of(x, "exp_rank", 1e-9), 1500)[0])
     assert chisquare([drawn[(i, j)] for i in range(6) for j in range(i + 1, 6)]).pvalue > 1e-4
 
