@@ -53,7 +53,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What did not run is said in lines of its own: what -m left out, and tests that need a SLURM where there is none."""
+    """What did not run is said in lines of its own: what -m left out, and tests that lack a SLURM."""
     if _left_out:
         files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
         terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")
