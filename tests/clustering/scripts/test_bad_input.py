@@ -174,9 +174,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import os, sys
 from spd.clustering.scripts import run_pipeline
-from spd.clustering.pipeline import sources as _harvest
-from spd.clustering.pipeline import ensemble as _pipeline
-from spd.clustering.pipeline import config as pipeline_config
+from spd.clustering.pipeline import config, ensemble, sources
 import spd.models.run_info
 os.setgid(65534)
 os.setuid(65534)
