@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from spd.settings import REPO_ROOT
-from tests.clustering.scripts.commands import Command, Done, run, run_in_one_process
+from tests.clustering.scripts.commands import Command, Done, run, run_all, run_alone
 
 EXAMPLE = REPO_ROOT / "spd" / "examples" / "resid_mlp2"
 PIPELINE = {"n_runs": 2, "distances_methods": ["matching_dist"]}
@@ -85,7 +85,7 @@ def test_configs_and_flags(tmp_path: Path) -> None:
             "unknown distances method '../x', known are",
         ),
     ]
-    results = run_in_one_process([*commands, *(command for command, _ in others)], tmp_path)
+    results = run_all([*commands, *(command for command, _ in others)], tmp_path)
     for command, done, (_, expected) in zip(commands, results, cases, strict=False):
         _check(done, expected, command.out_dir)
         assert not command.out_dir.exists()
@@ -140,7 +140,7 @@ def test_models_and_data(tmp_path: Path) -> None:
     for number, (values, _) in enumerate([*broken, *data]):
         pipeline = _pipeline(tmp_path / f"case{number}", values)
         commands.append(Command("run_pipeline", ["--config", str(pipeline), "--local"], tmp_path / f"out{number}"))
-    done = run_in_one_process(commands, tmp_path)
+    done = run_all(commands, tmp_path)
     for command, result, (_, expected) in zip(commands, done, [*broken, *data], strict=True):
         _check(result, expected, command.out_dir)
     for command in commands[: len(broken)]:
@@ -222,7 +222,7 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:
-    done = run("run_pipeline", ["--config", str(tmp_path / "none.yaml"), "--debug"], dict(os.environ), tmp_path)
+    done = run_alone("run_pipeline", ["--config", str(tmp_path / "none.yaml"), "--debug"], dict(os.environ), tmp_path)
     assert done.status == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert done.error.endswith("none.yaml: no such config file")
