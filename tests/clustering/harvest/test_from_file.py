@@ -11,7 +11,7 @@ from safetensors.torch import save_file as save_torch_file
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest import matrix_files
-from spd.clustering.harvest.matrix_files import read_activations
+from spd.clustering.harvest.from_file import read_activations
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, DamagedFileError, MissingFileError
 
