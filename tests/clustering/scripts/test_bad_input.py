@@ -195,32 +195,6 @@ def test_a_directory_without_permission(tmp_path: Path) -> None:
     _check(Done(done.returncode, done.stdout, done.stderr), "no permission to write to .*/mine", tmp_path / "mine")
 
 
-def test_help_and_config_errors_import_nothing_heavy(tmp_path: Path) -> None:
-    """What makes a command slow to start is not imported before it is known that it will be needed."""
-    script = """
-import sys
-from spd.clustering.scripts import run_pipeline, run_clustering, calc_distances, demo
-for module in (run_pipeline, run_clustering, calc_distances, demo):
-    try:
-        module.main(["--help"])
-    except SystemExit as left:
-        assert left.code == 0
-assert run_pipeline.main(["--config", sys.argv[1]]) == 1
-assert run_clustering.main(["--config", sys.argv[2]]) == 1
-heavy = ("torch", "numba", "scipy", "matplotlib", "datasets", "transformers", "wandb", "pandas", "sklearn")
-print([name for name in heavy if name in sys.modules], file=sys.stderr)
-"""
-    bad = _pipeline(tmp_path, {"foo": 1})
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(bad), str(bad.parent / "run.json")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.splitlines()[-1] == "[]"
-    assert done.stderr.count("unknown key 'foo'") == 2
-
-
 def test_debug_shows_where(tmp_path: Path) -> None:
     done = run_alone("run_pipeline", ["--config", str(tmp_path / "none.yaml"), "--debug"], dict(os.environ), tmp_path)
     assert done.status == 1
