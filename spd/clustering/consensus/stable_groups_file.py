@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from spd.clustering.consensus.along_iterations import Agreement
-from spd.clustering.consensus.find import Consensus, groups_of
+from spd.clustering.consensus.agreement import Agreement
+from spd.clustering.consensus.stable_groups import Consensus, groups_of
 from spd.clustering.math.coassociation import GroupStatistics
 from spd.errors import DamagedFileError
 from spd.files.checked import read_json, write_json

@@ -3,7 +3,7 @@
 1. For each seed draw the samples with replacement (the same draw for every alpha), merge, cut at the MDL minimum.
 2. For each alpha: how much members agree, corrected for chance (mean adjusted mutual information over pairs; it
    weighs small groups as they deserve: Romano, Vinh, Bailey and Verspoor 2016), how many pairs are in doubt, and how
-   many bits the groups save on the samples that the draw left out (math.held_out).
+   many bits the groups save on the samples that the draw left out (math.held_out_code).
 3. Recommend the alpha with the best agreement among those whose groups save nearly as much as any. The second
    condition keeps degenerate answers out, on which members always agree: everything in one group, everything alone,
    or only copies of each other joined.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.consensus.cuts import cut_members, groups_after
-from spd.clustering.consensus.find import find_consensus, with_dead_alone
+from spd.clustering.consensus.stable_groups import find_consensus, with_dead_alone
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
@@ -168,7 +168,7 @@ def sum_up(alpha: float, histories: Sequence[MergeHistory], saved: Sequence[floa
 
 def bootstrap_member(memberships: Memberships, config: MergeConfig, seed: int) -> tuple[MergeHistory, float]:
     """Merge one draw of the samples, and what its groups save on the samples that were not drawn."""
-    from spd.clustering.math.held_out import saved_share
+    from spd.clustering.math.held_out_code import saved_share
     from spd.clustering.merge import merge_iteration
 
     rng = np.random.default_rng(seed)
