@@ -226,7 +226,7 @@ def _evidence(stats: GroupStatistics, group: int, groups: list[np.ndarray]) -> d
     is_group = nearest >= 0 and len(groups[nearest]) > 1
     return {
         "mean": _number(stats.mean[group]),
-        "least": _number(stats.least[group]),
+        "least": _number(stats.min[group]),
         "nearest": nearest if is_group else None,
         "nearest_mean": _number(stats.nearest_mean[group]) if is_group else 0.0,
     }
@@ -255,8 +255,8 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
         "iterations": agreement.iterations.tolist(),
         "n_groups": agreement.n_groups.tolist(),
         "mean": [_number(value) for value in agreement.mean],
-        "least": [_number(value) for value in agreement.least],
-        "most": [_number(value) for value in agreement.most],
+        "least": [_number(value) for value in agreement.min],
+        "most": [_number(value) for value in agreement.max],
         "pac": [_number(value) for value in agreement.ambiguous],
         "ambiguous_of_together": [_number(value) for value in agreement.ambiguous_of_together],
         "member_minimum": agreement.member_minimum,

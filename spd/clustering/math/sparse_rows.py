@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
+
 CHUNK = 1 << 22
 """Entries worked on at once, so that temporary arrays stay small beside the result."""
 
@@ -83,14 +85,12 @@ class SparseRows:
             values = whole[active]
         self.append(lengths, indices, values)
 
-    def append_floats(self, matrix: np.ndarray, threshold: float | None, greatest: np.ndarray) -> bool:
+    def append_floats(self, matrix: np.ndarray, threshold: float | None, max_values: np.ndarray) -> bool:
         """Like append_dense for one C-ordered float32 block, in compiled code, which also updates each column's
-        greatest value. Nothing is appended, and False returned, where an entry is below 0 or NaN."""
-        from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
-
+        largest value. Nothing is appended, and False returned, where an entry is below 0 or NaN."""
         limit = np.float32(threshold or 0)
         lengths = np.empty(len(matrix), np.int64)
-        if not count_rows(matrix, limit, lengths, greatest):
+        if not count_rows(matrix, limit, lengths, max_values):
             return False
         indices = np.empty(lengths.sum() + 1, np.int32)
         fill_rows(matrix, limit, indices)

@@ -150,7 +150,7 @@ def _merge(
 ) -> "MergeHistory":
     import numpy as np
 
-    from spd.clustering.merge import merge_iteration
+    from spd.clustering.merge import MergeRunOptions, merge_iteration
 
     total = config.merge_config.get_num_iters(memberships.n_components)
     last_report = 0.0
@@ -170,10 +170,12 @@ def _merge(
             memberships.labels,
             log_callback=observe,
             rng=np.random.default_rng(config.seed),
-            merge_options=config.merge_options,
-            checkpoint_path=paths.checkpoint_merge,
-            n_parallel_members=n_parallel_members,
-            next_state=tracker.next_state,
+            run_options=MergeRunOptions(
+                config.merge_options,
+                checkpoint_path=paths.checkpoint_merge,
+                n_parallel_members=n_parallel_members,
+                next_state=tracker.next_state,
+            ),
         )
 
     try:

@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CostPath:
-    """MDL and costs in bits a sample; long histories are cut into stretches, of which least and greatest are kept.
+    """MDL and costs in bits a sample; long histories are cut into stretches, of which minimum and maximum are kept.
 
     Attributes:
         n_components: number of components.
         mdl: (n_iters + 1,) after 0, 1, 2, ... merges, or None when not known.
         cost_at: (stretches,) merges made in the middle of each stretch.
-        least_cost, greatest_cost: (stretches,) of the merges in it; equal where a stretch is one merge.
+        min_cost, max_cost: (stretches,) of the merges in it; equal where a stretch is one merge.
         considered: (n_iters,) share of the pairs that the sampler drew from, or None.
         best_n_merges: merges at the least MDL, or None when not known.
+        is_cut_too_early: whether the MDL was still falling when the run was cut.
     """
 
     n_components: int
     mdl: np.ndarray | None
     cost_at: np.ndarray
-    least_cost: np.ndarray
-    greatest_cost: np.ndarray
+    min_cost: np.ndarray
+    max_cost: np.ndarray
     considered: np.ndarray | None
     best_n_merges: int | None
+    is_cut_too_early: bool
 
 
 def cost_path(history: MergeHistory) -> CostPath:
@@ -65,10 +67,11 @@ def cost_path(history: MergeHistory) -> CostPath:
         n_components=history.c_components,
         mdl=mdl,
         cost_at=(starts + ends + 1) / 2,
-        least_cost=np.minimum.reduceat(costs, starts) if len(costs) else costs,
-        greatest_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
+        min_cost=np.minimum.reduceat(costs, starts) if len(costs) else costs,
+        max_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
         considered=considered if is_known else None,
         best_n_merges=best,
+        is_cut_too_early=history.is_cut_too_early,
     )
 
 
@@ -91,7 +94,7 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
         ax.axvline(best, color=RED, lw=0.8, ls="--")
         k = data.n_components - best
         text = f"least MDL: {least:,.4g} bits\n{best:,} merges, {k:,} groups"
-        if 0 < best == len(data.mdl) - 1 < data.n_components - 1:
+        if data.is_cut_too_early:
             text += "\nstill falling: cut too early"
         is_left = best < 0.5 * (len(data.mdl) - 1)
         ax.annotate(
@@ -116,14 +119,14 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
     if not len(data.cost_at):
         say(ax, "not recorded")
         return ax
-    middle = (data.least_cost + data.greatest_cost) / 2
+    middle = (data.min_cost + data.max_cost) / 2
     ax.axhline(0, color="black", lw=0.7)
-    if np.any(data.greatest_cost > data.least_cost):
-        ax.fill_between(data.cost_at, data.least_cost, data.greatest_cost, color=ORANGE, alpha=0.45, lw=0)
+    if np.any(data.max_cost > data.min_cost):
+        ax.fill_between(data.cost_at, data.min_cost, data.max_cost, color=ORANGE, alpha=0.45, lw=0)
     ax.plot(data.cost_at, middle, color=ORANGE, lw=1.2, marker=_marker(len(middle)), ms=3)
     if data.best_n_merges is not None:
         ax.axvline(data.best_n_merges, color=RED, lw=0.8, ls="--")
-    values = np.abs(np.concatenate([data.least_cost, data.greatest_cost]))
+    values = np.abs(np.concatenate([data.min_cost, data.max_cost]))
     typical, limit = float(np.median(values)), float(values.max())
     if typical > 0 and limit > 30 * typical:
         linear = power_of_ten_above(typical)
@@ -132,7 +135,7 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
         ax.set_yticks(ticks, [f"{tick:,.10g}" for tick in ticks])
         ax.minorticks_off()
         ax.set_ylabel(f"change of MDL\n(bits per sample,\nlog beyond {linear:,.10g})")
-        ax.set_ylim(max(-limit, 1.5 * float(data.least_cost.min())) - linear / 3, 1.3 * limit)
+        ax.set_ylim(max(-limit, 1.5 * float(data.min_cost.min())) - linear / 3, 1.3 * limit)
     else:
         ax.set_ylabel("change of MDL\n(bits per sample)")
     label_merges(ax, round(float(data.cost_at[-1])))

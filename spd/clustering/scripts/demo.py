@@ -70,6 +70,7 @@ def _find_or_create() -> "tuple[Pipeline, bool]":
 
 
 def _print_purity(pipeline: "Pipeline") -> None:
+    from spd.clustering.consensus.stable_groups import groups_of
     from spd.clustering.merge_history import MergeHistory
     from spd.experiments.ground_truth import component_features, group_purity
 
@@ -79,12 +80,8 @@ def _print_purity(pipeline: "Pipeline") -> None:
     print("Each feature is computed by components in every layer, which should be one group. At the MDL minimum:")
     for member in pipeline.members():
         history = MergeHistory.read(pipeline.paths.run(member.run_id).history)
-        best = history.best_iteration
-        groups = (
-            [[label] for label in history.labels]
-            if best is None
-            else [history.get_cluster_component_labels(best, group) for group in history.get_unique_clusters(best)]
-        )
+        partition = history.partition_after(history.best_n_merges)
+        groups = [[history.labels[c] for c in inside] for inside in groups_of(partition)]
         found = group_purity(groups, features)
         print(
             f"  member {member.idx}: {len(groups)} groups for {found.n_features} features, "

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.clustering.plotting import activity, cluster_sizes, costs, distances, merge_state
 from spd.clustering.plotting.figures import save_distance_figure, save_run_figures, save_state_figure
 from spd.errors import SPDError
@@ -31,7 +31,9 @@ def pixels(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(("n_components", "soft"), [(1, False), (2, True), (10, True), (700, False)])
 def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None:
-    history = random_history(n_components, considered_fraction=np.linspace(0.1, 1, n_components - 1))
+    history = random_history(
+        n_components, details=HistoryDetails(considered_fraction=np.linspace(0.1, 1, n_components - 1))
+    )
     paths = save_run_figures(tmp_path / "plots", history, memberships_of(history, 64, soft))
     assert [path.name for path in paths] == NAMES
     for path in paths:
