@@ -8,6 +8,7 @@
 """
 
 from spd.clustering.consensus.agreement import Agreement, agreement_along_iterations
+from spd.clustering.consensus.content import StableGroups
 from spd.clustering.consensus.cuts import Cut, MemberCuts, cut_members
 from spd.clustering.consensus.stable_groups import Consensus, Member, find_consensus
 from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_mapping, write_stable_groups
@@ -19,6 +20,7 @@ __all__ = [
     "Cut",
     "Member",
     "MemberCuts",
+    "StableGroups",
     "agreement_along_iterations",
     "cut_members",
     "find_consensus",

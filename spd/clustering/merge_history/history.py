@@ -25,6 +25,7 @@ from spd.clustering.merge_history.record import (
     checked_labels,
     checked_merges,
     checked_numbers,
+    with_one_more,
 )
 from spd.clustering.merge_history.zip_file import read_history, write_history
 from spd.errors import SPDError
@@ -108,8 +109,8 @@ class MergeHistory:
         first_components = sorted(int(np.argmax(before.group_idxs == group)) for group in pair)
         self.selected_pairs = np.concatenate([self.selected_pairs, [pair]])
         self.component_merges = np.concatenate([self.component_merges, [first_components]])
-        self.merge_pair_cost = _appended(self.merge_pair_cost, merge_pair_cost, n_before)
-        self.mdl_loss_norm = _appended(self.mdl_loss_norm, mdl_loss_norm, n_before)
+        self.merge_pair_cost = with_one_more(self.merge_pair_cost, merge_pair_cost, n_before)
+        self.mdl_loss_norm = with_one_more(self.mdl_loss_norm, mdl_loss_norm, n_before)
         self.considered_fraction = None
         self.merges = Partitions(self.component_merges, self.c_components)
 
@@ -228,7 +229,9 @@ class MergeHistory:
         Raises:
             SPDError: there is no such iteration or group, or a label is not `<module>:<index>`.
         """
-        return [_component_info(label) for label in self.get_cluster_component_labels(iteration, cluster_id)]
+        labels = self.get_cluster_component_labels(iteration, cluster_id)
+        places = [split_label(label) for label in labels]
+        return [{"module": m, "index": i, "label": label} for label, (m, i) in zip(labels, places, strict=True)]
 
     @property
     def best_n_merges(self) -> int:
@@ -314,15 +317,3 @@ class MergeHistory:
             return self.best_n_merges
         except SPDError:
             return None
-
-
-def _component_info(label: str) -> dict[str, Any]:
-    module, index = split_label(label)
-    return {"module": module, "index": index, "label": label}
-
-
-def _appended(values: np.ndarray | None, value: float | None, n_before: int) -> np.ndarray | None:
-    """`values` with one more; unknown throughout once it is unknown for one."""
-    if value is None or (values is None and n_before):
-        return None
-    return np.append(np.zeros(0) if values is None else values, float(value))

@@ -109,3 +109,10 @@ def checked_numbers(values: "np.ndarray | Tensor | None", name: str, n_iters: in
     if array.shape != (n_iters,):
         raise SPDError(f"{name}: expected one number for each of {n_iters} merges, got {array.shape}")
     return array
+
+
+def with_one_more(values: np.ndarray | None, value: float | None, n_before: int) -> np.ndarray | None:
+    """`values` with one more; unknown throughout once it is unknown for one."""
+    if value is None or (values is None and n_before):
+        return None
+    return np.append(np.zeros(0) if values is None else values, float(value))

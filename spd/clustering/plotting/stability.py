@@ -1,5 +1,6 @@
 """How much the members of an ensemble agree at each number of groups, from the content of stable_groups.json."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ class StabilityView:
     """Along a grid of iterations, fewest merges first.
 
     Attributes:
-        n_groups: (g,) number of groups; mean, least, most: (g,) adjusted Rand index over pairs of members.
+        n_groups: (g,) number of groups.
+        mean, min, max: (g,) adjusted Rand index over pairs of members.
         doubtful: (g,) share, of the pairs of components that are ever together, of those together in 10% to 90%.
         minima: (n_members,) number of groups at each member's MDL minimum, or None.
         cut: (n_members,) number of groups at which each member was cut.
@@ -25,14 +27,14 @@ class StabilityView:
 
     n_groups: np.ndarray
     mean: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
     doubtful: np.ndarray
     minima: np.ndarray | None
     cut: np.ndarray
 
 
-def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
+def stability_view(stable_groups: Mapping[str, Any]) -> StabilityView:
     """From the content of stable_groups.json; without agreement along iterations all curves are empty."""
     agreement = stable_groups["agreement"] or {}
     members = stable_groups["members"]
@@ -41,15 +43,15 @@ def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
     return StabilityView(
         n_groups=_curve(agreement, "n_groups"),
         mean=_curve(agreement, "mean"),
-        least=_curve(agreement, "least"),
-        most=_curve(agreement, "most"),
+        min=_curve(agreement, "least"),
+        max=_curve(agreement, "most"),
         doubtful=_curve(agreement, "ambiguous_of_together"),
         minima=None if minima is None else alive - np.array(minima),
         cut=np.array([member["n_groups"] for member in members]),
     )
 
 
-def _curve(agreement: dict[str, Any], name: str) -> np.ndarray:
+def _curve(agreement: Mapping[str, Any], name: str) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in agreement.get(name, [])], np.float64)
 
 
@@ -59,9 +61,9 @@ def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
     if not view.n_groups.size:
         say(ax, "no merges that all members have")
         return ax
-    ax.fill_between(view.n_groups, view.least, view.most, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
+    ax.fill_between(view.n_groups, view.min, view.max, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
     ax.plot(view.n_groups, view.mean, color=BLUE, marker=".", ms=4, label="mean")
-    ax.set_ylim(min(0, float(np.nanmin(view.least))) - 0.02, 1.04)
+    ax.set_ylim(min(0, float(np.nanmin(view.min))) - 0.02, 1.04)
     ax.set_ylabel("adjusted Rand index\n(1: equal, 0: as by chance)")
     _mark_members(ax, view)
     _groups_axis(ax, view)
@@ -83,7 +85,7 @@ def draw_doubt(ax: "Axes", view: StabilityView) -> "Axes":
     return ax
 
 
-def save_stability_figure(path: Path, stable_groups: dict[str, Any]) -> Path:
+def save_stability_figure(path: Path, stable_groups: Mapping[str, Any]) -> Path:
     """Both along the number of groups.
 
     Raises:
