@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from spd.files.atomic import write_output
 
@@ -21,5 +21,10 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
     """
     texts = frame.select_dtypes(exclude=["number", "bool"])
     has_return = any("\r" in str(value) for column in texts for value in texts[column].unique())
-    quoting = csv.QUOTE_NONNUMERIC if has_return or any("\r" in str(name) for name in frame) else csv.QUOTE_MINIMAL
-    write_output(path, lambda file: frame.to_csv(file, index=False, quoting=quoting, errors="backslashreplace"))
+    has_return = has_return or any("\r" in str(name) for name in frame)
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+
+    def write(file: Any) -> None:  # the stubs of pandas know no IO[bytes]
+        frame.to_csv(file, index=False, quoting=quoting, errors="backslashreplace")
+
+    write_output(path, write)
