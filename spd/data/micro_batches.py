@@ -21,10 +21,10 @@ def automatic_micro_batch_size(info: SPDRunInfo) -> int:
     n_components = max(module.C for module in [*config.module_info, *(config.identity_module_info or [])])
     widest = max(config.ci_fn_hidden_dims, default=1)
     per_sample = n_components + widest if config.ci_fn_type == "shared_mlp" else n_components * widest
-    samples_per_item, most = 1, 8192
+    samples_per_item, max_samples = 1, 8192
     if config.task_config.task_name == "lm":
-        samples_per_item, most = config.task_config.max_seq_len or 1, 4096
-    return max(1, min(_FLOATS_AT_ONCE // per_sample, most) // samples_per_item)
+        samples_per_item, max_samples = config.task_config.max_seq_len or 1, 4096
+    return max(1, min(_FLOATS_AT_ONCE // per_sample, max_samples) // samples_per_item)
 
 
 def regroup(blocks: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:

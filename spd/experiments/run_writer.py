@@ -1,6 +1,5 @@
 """Writes a decomposed run in the format that spd.models reads: config, checkpoint, and the target's own files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +81,3 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
     """Write a mapping, its keys in the order given."""
     with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON that a reader can read."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

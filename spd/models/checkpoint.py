@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spd.errors import RunFormatError
+from spd.errors import RunFormatError, one_line
 
 _TARGET_PREFIXES = ("target_model.", "patched_model.")
 _CI_PREFIXES = ("_ci_fns.", "_gates.")
@@ -32,7 +32,14 @@ _CONSTANTS = (
 
 @dataclass
 class Checkpoint:
-    """A checkpoint's tensors. Modules are named by their dotted path."""
+    """A checkpoint's tensors, by their names within what they belong to.
+
+    Attributes:
+        path: the file.
+        target: of the target model.
+        components: U, V and bias, by dotted path of the decomposed module.
+        ci_functions: layers of the causal importance functions, by dotted path of the decomposed module.
+    """
 
     path: Path
     target: dict[str, Tensor] = field(default_factory=dict)
@@ -53,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         got = f"it holds the Python object {foreign[1]}" if foreign else "it is damaged or holds other Python objects"
         raise RunFormatError(f"{path}: refused: expected a checkpoint of plain tensors, but {got}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RunFormatError(f"{path}: the checkpoint is damaged: {_first_sentence(error)}") from error
+        raise RunFormatError(f"{path}: the checkpoint is damaged: {one_line(error).split('. ')[0][:200]}") from error
     if not isinstance(content, dict):
         raise RunFormatError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
     for name, value in content.items():
@@ -122,8 +129,3 @@ def _place(key: str, path: Path) -> tuple[str, str, str]:
                 return "components", module, tensor
             return "target", "", name.replace(".original.", ".")
     raise RunFormatError(f"{path}: unknown tensor {key!r}: names begin with target_model., _components. or _ci_fns.")
-
-
-def _first_sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0][:200]

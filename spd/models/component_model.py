@@ -39,10 +39,16 @@ class OutputWithCache(NamedTuple):
 
 
 class ComponentModel(nn.Module):
-    """Evaluation only: parameters take no gradients, the mode is eval, numbers are float32."""
+    """Evaluation only: parameters take no gradients, the mode is eval, numbers are float32.
+
+    Attributes:
+        config: what the run's config says.
+        target_model: the target.
+        module_to_c: number of components by module path, in the order of the config's patterns.
+        components: by module path with `-` for `.`.
+    """
 
     module_to_c: dict[str, int]
-    """Number of components by module path, in the order of the config's patterns."""
 
     def __init__(self, target: nn.Module, info: SPDRunInfo) -> None:
         """Fit components and causal importance functions to `target`, all without weights.

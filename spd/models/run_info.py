@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 from spd.errors import ConfigError
 from spd.files.config import FrozenConfig, load_mapping
 from spd.files.run_location import RunFiles, locate_run
-from spd.models.targets.registry import check_family, current_class_path
+from spd.models.class_paths import check_family, current_class_path
 
 TASKS = ("tms", "resid_mlp", "lm")
 
@@ -80,7 +80,12 @@ class RunConfig(TolerantConfig):
 
 @dataclass(frozen=True)
 class SPDRunInfo:
-    """A decomposed run: where its files are, and what its config says."""
+    """A decomposed run on this machine.
+
+    Attributes:
+        files: where its files are.
+        config: what its config says.
+    """
 
     files: RunFiles
     config: RunConfig
