@@ -1,4 +1,9 @@
-"""Writes a decomposed run in the format that spd.models reads: config, checkpoint, and the target's own files."""
+"""Writes a decomposed run in the format that spd.models reads: config, checkpoint, and the target's own files.
+
+The form is that of SPD's trainer before 2026: `ci_fn_type` and `ci_fn_hidden_dims` in the config, `_ci_fns.*` in the
+checkpoint. It says all that the functions trained here need, one for each module, and older readers know it too;
+spd.models reads both forms.
+"""
 
 from pathlib import Path
 from typing import Any

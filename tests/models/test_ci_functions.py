@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from spd.errors import RunFormatError
-from spd.models import ci_functions
 from spd.models.checkpoint import assign_weights
-from spd.models.ci_functions import SIGMOIDS, build_ci_function, importance_sigmoids
+from spd.models.ci_functions import SIGMOIDS, build_ci_function, importance_sigmoids, layerwise
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_samples_in_chunks_give_the_same(kind: str, monkeypatch: pytest.MonkeyPa
     whole = function(x)
     assert whole.shape == (7, 3, 4)
     for limit in (1, 20 * 4, 1000):
-        monkeypatch.setattr(ci_functions, "_CHUNK_NUMBERS_CPU", limit)
+        monkeypatch.setattr(layerwise, "_CHUNK_NUMBERS_CPU", limit)
         np.testing.assert_allclose(function(x), whole, atol=1e-5)
         np.testing.assert_allclose(function(x[2, 1]), whole[2, 1], atol=1e-5)
         assert function(x[:0]).shape == (0, 3, 4)

@@ -68,9 +68,7 @@ class RotaryAttention(nn.Module):
     def _check_length(self, x: Tensor) -> None:
         length, limit = x.shape[-2], self.config.max_len
         if length > limit:
-            given = (
-                f"sequences of {length} tokens" if x.ndim > 2 else f"a batch of {length} items, over which it attends"
-            )
+            given = f"sequences of {length} tokens" if x.ndim > 2 else f"{length} items, over which it attends"
             raise ConfigError(
                 f"{given}: the run's causal importance function takes at most {limit} ({self.config_key}.max_len)"
             )
