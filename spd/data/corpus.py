@@ -61,7 +61,10 @@ def _load(name: str, local: Path | None, split: str, streaming: bool) -> "Datase
         return _load_from_hub(name, split, streaming)
     if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
         saved: Any = datasets.load_from_disk(str(local))
-        saved = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        if isinstance(saved, datasets.DatasetDict):
+            if split not in saved:
+                raise ValueError(f"it has the splits {', '.join(saved)}")
+            saved = saved[split]
         saved = saved.with_format(None)  # it may have been saved to give tensors or tables, or only some of its columns
         return saved.to_iterable_dataset() if streaming else saved
     if local.is_file():

@@ -171,8 +171,11 @@ def read_ci_config(content: dict[str, Any], where: str) -> CiConfig:
         is_global = keys.use_global_ci or fn_type.startswith(_GLOBAL_PREFIX)
         if is_global and not fn_type.startswith(_GLOBAL_PREFIX):
             fn_type = "global_shared_mlp"
-        mode = "global" if is_global else "layerwise"
-        found: Any = {"mode": mode, "fn_type": fn_type, "hidden_dims": keys.ci_fn_hidden_dims}
+        found: Any = {
+            "mode": "global" if is_global else "layerwise",
+            "fn_type": fn_type,
+            "hidden_dims": keys.ci_fn_hidden_dims,
+        }
     else:
         found = content.get("ci_config")
     if found is None:

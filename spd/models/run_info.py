@@ -20,8 +20,8 @@ from spd.models.class_paths import check_family, current_class_path
 
 TASKS = ("tms", "resid_mlp", "lm")
 
-_JAX_RUN_ID = re.compile(r"(?:^|[/-])p-[0-9a-f]{8}/?$")
-"""At the end of a path, or of a directory's name `<project>-<run id>`."""
+_JAX_RUN_ID = re.compile(r"(?:^|[/-])p-[0-9a-f]{8}(?:/|$)")
+"""A part of a path, or the end of a directory's name `<project>-<run id>`."""
 
 _OLDER_KEYS = {
     "gate_type": "ci_fn_type",

@@ -104,8 +104,9 @@ def test_a_local_run_with_a_jax_checkpoint(name: str, tmp_path: Path) -> None:
     (directory / "checkpoints" / "100").mkdir(parents=True)
     with pytest.raises(RunFormatError, match=r"JAX checkpoints of param-decomp, .*: harvest with that program"):
         SPDRunInfo.from_path(directory)
-    with pytest.raises(RunFormatError, match="JAX checkpoints"):
-        SPDRunInfo.from_path(f"{directory}/")
+    for path in (f"{directory}/", f"{directory}/checkpoints/100"):
+        with pytest.raises(RunFormatError, match="JAX checkpoints"):
+            SPDRunInfo.from_path(path)
     tms_run().write(directory)
     assert SPDRunInfo.from_path(directory).directory == directory, "what can be read is read, whatever its name"
 

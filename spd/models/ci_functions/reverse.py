@@ -116,7 +116,7 @@ def modules_by_block(modules: list[str], groups: list[BlockGroup], where: str) -
     blocks: dict[str, list[str]] = {}
     matched: dict[str, str] = {}
     for group in groups:
-        if hasattr(nn.ModuleDict, group.key):
+        if hasattr(nn.ModuleDict(), group.key):
             raise RunFormatError(f"{where}: a block cannot be named {group.name!r}, which is a name of torch's own")
         members = blocks.setdefault(group.key, [])
         for pattern in group.patterns:
