@@ -8,7 +8,12 @@ import torch
 
 from spd.errors import RunFormatError
 from spd.models.checkpoint import assign_weights
+from spd.models.ci_config import AttentionConfig, TransformerConfig
 from spd.models.ci_functions import SIGMOIDS, build_ci_function, importance_sigmoids, layerwise
+from spd.models.ci_functions.attention import RotaryAttention, rotate
+from spd.models.ci_functions.layers import rms_norm
+from spd.models.ci_functions.transformer import TransformerBlock
+from tests.oracles import global_ci_functions as oracle
 
 
 @pytest.mark.parametrize(
