@@ -46,6 +46,7 @@ class ComponentModel(nn.Module):
         target_model: the target.
         module_to_c: number of components by module path, in the order of the config's patterns.
         components: by module path with `-` for `.`.
+        ci_functions: the causal importance functions of all modules.
     """
 
     module_to_c: dict[str, int]
