@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from spd.errors import SPDError, one_line
+
 REPO_ROOT: Path = Path(__file__).resolve().parent.parent
 """The checkout, or for an installed package the directory that holds `spd`."""
 
@@ -19,8 +21,16 @@ if TYPE_CHECKING:
 
 
 def spd_out_dir() -> Path:
-    """The directory for all output: the environment's SPD_OUT_DIR, or ~/spd_out."""
-    return Path(os.environ.get("SPD_OUT_DIR") or "~/spd_out").expanduser().absolute()
+    """The directory for all output: the environment's SPD_OUT_DIR, or ~/spd_out.
+
+    Raises:
+        SPDError: there is no home directory, or no working directory any more, that it depends on.
+    """
+    given = os.environ.get("SPD_OUT_DIR") or "~/spd_out"
+    try:
+        return Path(given).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise SPDError(f"SPD_OUT_DIR: {given} leads nowhere: {one_line(error)}") from error
 
 
 def other_spd() -> str | None:

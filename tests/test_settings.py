@@ -16,7 +16,7 @@ ASK = "from spd.settings import other_spd; print(other_spd())"
 
 def copy_of_ours(directory: Path) -> Path:
     """Of the package, as much as the question needs."""
-    for name in ("__init__.py", "settings.py", "files/__init__.py", "files/atomic.py"):
+    for name in ("__init__.py", "settings.py", "errors.py", "files/__init__.py", "files/atomic.py"):
         target = directory / "spd" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(spd.settings.REPO_ROOT / "spd" / name, target)
@@ -75,3 +75,15 @@ def test_damaged_metadata_is_no_error(tmp_path: Path) -> None:
     site = distribution(other(tmp_path / "site"))
     (site / "spd-0.3.dist-info" / "direct_url.json").write_text("[1")
     assert f"{site}/spd (spd 0.3)" in answer(copy_of_ours(tmp_path / "a"), site)
+
+
+def test_no_home_directory(tmp_path: Path) -> None:
+    """As in a container that runs under a number without a name."""
+    code = "import os, pwd; os.setuid(54321) if os.geteuid() == 0 else None; from spd.settings import spd_out_dir\n"
+    code += "try: print(spd_out_dir())\nexcept ValueError as error: print(type(error).__name__, error)"
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "SPD_OUT_DIR")}
+    command = [sys.executable, "-c", f"import spd.settings\n{code}"]
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, cwd=tmp_path)
+    if os.geteuid() == 0:
+        assert done.stdout == "SPDError SPD_OUT_DIR: ~/spd_out leads nowhere: Could not determine home directory.\n"
