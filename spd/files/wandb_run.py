@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from spd.errors import ConfigError, MissingFileError, SPDError, one_line
+from spd.files.lock import locked
 from spd.settings import spd_out_dir
 
 if TYPE_CHECKING:
@@ -93,11 +94,8 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
     if is_complete(directory):
         _check_source(run, directory)
         return directory
-    from filelock import FileLock
-
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory.with_name(f".{directory.name}.lock")):
+        with locked(directory.with_name(f".{directory.name}.lock"), f"{directory}: another process downloads it"):
             _check_source(run, directory)
             if not is_complete(directory):
                 _download_chosen(run, directory, choose)

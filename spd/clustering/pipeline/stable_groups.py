@@ -11,7 +11,7 @@ from spd.clustering.pipeline.comparison import read_ensemble
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
 from spd.clustering.tracking.ensemble import track_ensemble
-from spd.files.atomic import atomic_write
+from spd.files.csv_table import write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ def write_stable_groups_of(
     consensus.write_stable_groups(paths.stable_groups, found, agreement, ensemble_id)
     content = consensus.read_stable_groups(paths.stable_groups)
     consensus.write_mapping(paths.consensus_mapping, found, ensemble_id=ensemble_id, spd_run=spd_run)
-    with atomic_write(paths.stable_groups_table) as temporary:
-        consensus.to_dataframe(content).to_csv(temporary, index=False)
+    write_csv(paths.stable_groups_table, consensus.to_dataframe(content))
     with best_effort("the figures of the stable groups"):
         _save_figures(paths.plots, content, found)
     return content

@@ -13,8 +13,8 @@ from spd.clustering.pipeline.sources import open_source
 from spd.clustering.pipeline.stable_groups import write_stable_groups_of
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import SweepPaths
-from spd.files.atomic import atomic_write
 from spd.files.checked import write_json
+from spd.files.csv_table import write_csv
 from spd.text import table_lines
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
 def _write_table(path: Path, results: list[AlphaResult]) -> None:
     import pandas as pd
 
-    with atomic_write(path) as temporary:
-        pd.DataFrame([vars(result) for result in results]).to_csv(temporary, index=False)
+    write_csv(path, pd.DataFrame([vars(result) for result in results]))
 
 
 def load_memberships(config: ClusteringRunConfig, path: Path | None) -> Memberships:
