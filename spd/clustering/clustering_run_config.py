@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from spd.clustering.merge_config import MergeConfig, MergeOptions, canonical_json
+from spd.clustering.storage import EnsemblePaths, checked_id
 from spd.errors import SPDError
 from spd.files import wandb_run
 from spd.files.config import FrozenConfig
@@ -85,6 +86,12 @@ class ClusteringRunConfig(FrozenConfig):
         if values.get("model_path") not in (None, CANONICAL_RUNS[key]):
             raise ValueError("give one of model_path and experiment_key, not both")
         return {**values, "model_path": CANONICAL_RUNS[key]}
+
+    @model_validator(mode="after")
+    def _an_ensemble(self) -> Self:
+        if self.ensemble_id is not None:
+            checked_id(self.ensemble_id, EnsemblePaths.prefix, EnsemblePaths.kind)
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

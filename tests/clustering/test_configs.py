@@ -112,6 +112,11 @@ def test_what_a_history_does_not_tell_is_unknown(content: dict, unknown: set[str
     assert (changed.unknown, changed.alpha) == (config.unknown, 3.0)
 
 
+def test_an_ensemble_is_named_by_its_id() -> None:
+    with pytest.raises(ConfigError, match="'foo' is no id of an ensemble: expected e-<8 hexadecimal digits>"):
+        ClusteringRunConfig.from_mapping({"model_path": "a", "batch_size": 3, "ensemble_id": "foo"}, "test")
+
+
 def test_only_what_another_tool_made_has_unknown_settings() -> None:
     with pytest.raises(ConfigError, match="unknown: expected some of activation_threshold"):
         MergeConfig.from_mapping({"unknown": ["alpha"]}, "test")

@@ -162,7 +162,7 @@ class MembershipBuilder:
         statistic = self._maximum if self._dead_stat == "max" else self._total / self.n_samples
         alive = in_module.copy()
         alive[in_module] = live_components(statistic[in_module], self._dead_threshold)
-        check_some_alive(np.count_nonzero(alive), statistic[in_module], self._dead_threshold, self._dead_stat)
+        check_some_alive(int(alive.sum()), statistic[in_module], self._dead_threshold, self._dead_stat)
         if not self.nnz:
             logger.warning(
                 "no component is active on any sample: activation_threshold is %g, the greatest value %g",

@@ -100,10 +100,10 @@ def _open_npz(path: Path) -> MatrixFile:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         labels = read_zip_array(archive, path, "labels.npy").tolist() if "labels" in names else None
     if "format" in names and "shape" in names:
-        shape = read_npz(path, ["shape"])["shape"]
-        if shape.dtype.kind not in "iu" or shape.shape != (2,) or (shape < 0).any():
-            raise DamagedFileError(f"{path}: holds no sparse matrix that can be read: its 'shape' is {shape.tolist()}")
-        return MatrixFile(tuple(shape.tolist()), labels, _sparse_pieces(path))
+        sizes = read_npz(path, ["shape"])["shape"]
+        if sizes.dtype.kind not in "iu" or sizes.shape != (2,) or (sizes < 0).any():
+            raise DamagedFileError(f"{path}: holds no sparse matrix that can be read: its 'shape' is {sizes.tolist()}")
+        return MatrixFile(tuple(sizes.tolist()), labels, _sparse_pieces(path))
     name = _pick(path, sorted(names - {"labels"}))
     with open_zip(path) as archive, archive.open(f"{name}.npy") as member:
         shape, is_fortran, _ = _read_header(path, member)

@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,7 +205,10 @@ def test_a_threshold_above_1_for_values_above_1(tmp_path: Path) -> None:
         )
 
 
-def test_an_activation_threshold_above_everything_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_activation_threshold_above_everything_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("spd"), "propagate", True)
     made = read_activations(_save_npy(tmp_path, _matrix()), _config(merge={"activation_threshold": 1.0}))
     assert made.nnz == 0
     assert "no component is active on any sample: activation_threshold is 1, the greatest value 1" in caplog.text

@@ -17,8 +17,10 @@ from hypothesis.extra import numpy as hnp
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.saved import SavedHarvest, find_harvest, locate_harvest
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge_history import MergeHistory
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
+from tests.oracles.merge_definition import replay
 
 ACTIVE = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [1, 0, 0]], bool)
 LABELS = ["b.x:1", "a:0", "b.x:4"]
@@ -229,3 +231,17 @@ def test_where_it_is_looked_for(paths: HarvestPaths, out_dir: Path) -> None:
         assert found.directory == paths.directory
     with pytest.raises(ConfigError, match="expected h-<8 hexadecimal digits> or ch-<8 hexadecimal digits>"):
         locate_harvest("c-0123abcd")
+
+
+def test_their_merges_cost_on_what_is_read_here_what_they_say(golden: Path) -> None:
+    """The columns and their labels are the right ones: pairs of a run of theirs have its costs."""
+    directory = golden / "expected" / "harvest_split"
+    made = SavedHarvest(HarvestPaths.at(directory / "clustering" / "harvests" / "ch-1f0c77d2")).load()
+    history = MergeHistory.read(directory / "clustering" / "runs" / "c-5b21e0aa" / "history.zip")
+    columns = [made.labels.index(label) for label in history.labels]
+    pairs = np.sort(history.selected_pairs, axis=1)[:30]
+    told = np.load(directory / "costs_c-5b21e0aa.npz")
+    replayed = replay(_dense(made)[:, columns].astype(float), pairs, 1.0)
+    for index, ((low, high), _, costs, mdl) in enumerate(replayed):
+        assert costs[low, high] == pytest.approx(told["pair_cost"][index], rel=1e-4)
+        assert mdl == pytest.approx(told["mdl_loss_norm"][index], rel=1e-5)
