@@ -20,6 +20,10 @@ class ConfigError(SPDError):
     """A config file or flag with an unknown key, a wrong type, or values that do not fit together."""
 
 
+class UnknownSettingError(SPDError, AttributeError):
+    """A setting that the files of another tool do not tell."""
+
+
 class RunFormatError(SPDError):
     """A decomposed run whose files are damaged, or do not fit each other, or are of a kind not known here."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from spd.clustering.consts import MergePair
+from spd.errors import UnknownSettingError
 from spd.files.config import FrozenConfig
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] 
 class MergeConfig(FrozenConfig):
     """How memberships are made from importances, and how groups are merged."""
 
-    activation_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    activation_threshold: Annotated[float, Field(ge=0)] | None = Field(
         0.01, description="A component is active where its importance is above this; null: soft."
     )
     alpha: float = Field(
@@ -92,9 +93,49 @@ class MergeConfig(FrozenConfig):
         return possible if self.iters is None else min(self.iters, possible)
 
     @property
+    def unknown_settings(self) -> list[str]:
+        """Names of the fields whose values are not known; see ForeignMergeConfig."""
+        return []
+
+    @property
     def stable_hash(self) -> str:
         """Equal for equal configs, different when any field differs, the same in every process (SHA-256, hex)."""
         return hashlib.sha256(canonical_json(self).encode()).hexdigest()
+
+
+class ForeignMergeConfig(MergeConfig):
+    """The merge config in a history of another tool: what it does not tell is unknown, not our default.
+
+    Newer versions keep four of the seven fields there (what they leave out belongs to a harvest), or eight. A field
+    that is unknown is in no dump, and reading it raises UnknownSettingError, which is an AttributeError.
+    """
+
+    filter_dead_stat: Literal["max", "mean"] = Field(
+        "max", description="Statistic of a component's importances that filter_dead_threshold is about."
+    )
+
+    @classmethod
+    def from_stored(cls, content: dict[str, Any], where: str) -> MergeConfig:
+        """A config as a history holds it; a plain MergeConfig where its seven fields are all given, and no other.
+
+        Raises:
+            ConfigError: an unknown key, or a value that is not allowed.
+        """
+        if content.keys() == MergeConfig.model_fields.keys():
+            return MergeConfig.from_mapping(content, where)
+        config = cls.from_mapping(content, where)
+        for name in cls.model_fields.keys() - content.keys():
+            del config.__dict__[name]
+        return config
+
+    @property
+    def unknown_settings(self) -> list[str]:
+        return [name for name in type(self).model_fields if name not in self.__dict__]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).model_fields:
+            raise UnknownSettingError(f"{name} is unknown: the history is of another tool, whose file does not tell it")
+        return object.__getattribute__(self, name)
 
 
 class MergeOptions(FrozenConfig):

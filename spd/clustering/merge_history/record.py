@@ -115,4 +115,4 @@ def with_one_more(values: np.ndarray | None, value: float | None, n_before: int)
     """`values` with one more; unknown throughout once it is unknown for one."""
     if value is None or (values is None and n_before):
         return None
-    return np.append(np.zeros(0) if values is None else values, float(value))
+    return np.append(np.zeros(0) if values is None else values, float(as_numpy(value)))

@@ -2,7 +2,7 @@
 
 Members that readers of goodfire-ai/spd know (all deflated, level 1; integers of the smallest of int16, int32, int64):
 
-- `metadata.json`: merge_config (seven fields), c_components, n_iters_current, labels;
+- `metadata.json`: merge_config (its seven fields), c_components, n_iters_current, labels;
 - `labels.txt`: one label a line;
 - `selected_pairs.npy` (n_iters, 2): group indices of each merge, just before it;
 - `merge.k_groups.npy` (n_iters,): number of groups after each merge;
@@ -16,7 +16,9 @@ Members of ours:
   per_iteration (names of those that follow);
 - `merge_pair_cost.npy`, `mdl_loss_norm.npy`, `considered_fraction.npy` (n_iters,) float64: each only when known.
 
-Files of goodfire-ai/spd have only the first five, and may have rows beyond n_iters_current, filled with -1 or 0.
+Files of goodfire-ai/spd and its successors have only the first five, deflated or not, int16 or int32. Their
+merge_config may have four or eight fields; there may be rows beyond n_iters_current, filled with -1 or 0, and pairs
+with the larger index first.
 """
 
 import json
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges, smallest_int_dtype
-from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.merge_config import ForeignMergeConfig, MergeConfig, MergeOptions
 from spd.clustering.merge_history.record import HistoryDetails, HistoryRecord
 from spd.errors import DamagedFileError, SPDError
 from spd.files.atomic import atomic_write
@@ -174,7 +176,7 @@ class _Reader:
         if not isinstance(config, dict):
             raise self.damaged(METADATA, "has no mapping under the key 'merge_config'")
         try:
-            return labels, MergeConfig.from_mapping(config, "merge_config"), n_iters
+            return labels, ForeignMergeConfig.from_stored(config, "merge_config"), n_iters
         except SPDError as error:
             raise self.damaged(METADATA, f"does not hold a valid config: {error}") from error
 
