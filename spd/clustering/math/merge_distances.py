@@ -110,7 +110,7 @@ def distances_of_paths(path_a: MergePath, path_b: MergePath, method: str) -> Flo
         return contingency.measure_from_sums(pairs, entropies, n, method)
     if method == "adjusted_mutual_info":
         values = np.full(path_a.ends.size, np.nan)
-        for t in _grid(path_a.ends.size, method):
+        for t in _grid(path_a.ends.size, method).tolist():
             values[t] = contingency.adjusted_mutual_info_distance(path_a.labels(t), path_b.labels(t))
         return values
     is_jaccard = method == "matching_dist"
