@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge import merge_iteration
+from spd.clustering.merge import MergeRunOptions, merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
 from spd.errors import ActivationsError
@@ -218,7 +218,7 @@ def test_require_coactivation_ends_when_no_pair_is_left() -> None:
     blocks = np.kron(np.eye(3), np.ones((4, 4)))
     for method in ("range", "mcmc", "exp_rank"):
         config = MergeConfig(activation_threshold=0.5, iters=None, merge_pair_sampling_method=method)
-        history = run(blocks, config, merge_options=MergeOptions(require_coactivation=True))
+        history = run(blocks, config, run_options=MergeRunOptions(MergeOptions(require_coactivation=True)))
         assert history.final_k_groups == 3
         assert history.is_complete
         np.testing.assert_array_equal(history.latest().merges.group_idxs, np.repeat([0, 1, 2], 4))
@@ -248,6 +248,7 @@ def test_an_observer_that_names_the_states_it_needs_sees_the_same() -> None:
             np.testing.assert_array_equal(step.coactivation(), matrices[step.iteration])
 
     run(x, greedy(), log_callback=observe)
-    run(x, greedy(), log_callback=observe_some, next_state=lambda iteration: -(-iteration // 7) * 7)
+    options = MergeRunOptions(next_state=lambda iteration: -(-iteration // 7) * 7)
+    run(x, greedy(), log_callback=observe_some, run_options=options)
     assert some == each
     assert len(each) == 89

@@ -116,3 +116,10 @@ def test_a_long_alias_bomb_is_no_mapping_of_ours(tmp_path: Path) -> None:
 def test_yaml_written_is_plain(tmp_path: Path) -> None:
     _Config(name="x").to_file(tmp_path / "a.yaml")
     assert yaml.safe_load((tmp_path / "a.yaml").read_text()) == {"name": "x", "rate": 0.5, "inner": {"size": 1}}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"c{suffix}"
+    path.write_text('{"name": "a", "rate": 0.25}', encoding="utf-8-sig")
+    assert _Config.from_file(path) == _Config(name="a", rate=0.25)

@@ -1,11 +1,14 @@
 """The partitions along a path of merges, derived when asked for."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
+from spd.clustering.consts import MergePair
 from spd.clustering.math.merge_matrix import BatchedGroupMerge, GroupMerge
+from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
 from spd.errors import SPDError
 
 ALL_PARTITIONS_LIMIT = 8 * 2**30
@@ -14,6 +17,21 @@ ALL_PARTITIONS_LIMIT = 8 * 2**30
 
 class IterationError(SPDError, IndexError):
     """An iteration that the history does not have."""
+
+
+@dataclass(frozen=True)
+class MergeState:
+    """One iteration.
+
+    Attributes:
+        idx: its index.
+        selected_pair: the groups merged, by their indices before the merge.
+        merges: the partition after it.
+    """
+
+    idx: int
+    selected_pair: MergePair
+    merges: GroupMerge
 
 
 class Partitions:
@@ -30,8 +48,6 @@ class Partitions:
         Raises:
             SPDError: there is no such iteration.
         """
-        from spd.clustering.math.merge_paths import group_idxs_at
-
         wanted = [self._index(iteration) for iteration in iterations]
         return group_idxs_at(self._component_merges, self._n_components, wanted)
 
@@ -43,8 +59,6 @@ class Partitions:
             SPDError: they would take more than ALL_PARTITIONS_LIMIT bytes.
         """
         if self._all is None:
-            from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
-
             size = len(self) * self._n_components * smallest_int_dtype(self._n_components).itemsize
             if size > ALL_PARTITIONS_LIMIT:
                 raise SPDError(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.math.contingency import Path
+from spd.clustering.math.contingency import MergePath
 from spd.clustering.math.merge_distances import (
     compute_distances,
     distance_matrix,
@@ -163,6 +163,6 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="different lengths"):
         distance_matrix([[0, 1], [0]], "matching_dist")
     with pytest.raises(ValueError, match=r"components 0 \.\. 7 of 4"):
-        Path.from_merges(np.array([[0, 7]]), 4)
+        MergePath.from_merges(np.array([[0, 7]]), 4)
     with pytest.raises(ValueError, match="joins a group with itself"):
-        Path.from_merges(np.array([[0, 1], [1, 0]]), 4)
+        MergePath.from_merges(np.array([[0, 1], [1, 0]]), 4)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spd.clustering.math.coassociation import Coassociation
+from spd.clustering.math.merge_distances import compute_distances
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.errors import SPDError
 
@@ -17,8 +18,9 @@ class Agreement:
     """Agreement of the members after the same number of merges, on a grid of iterations.
 
     Attributes:
-        iterations: (g,) the state after merge `iteration`; n_groups: (g,) mean number of groups of live components.
-        mean, least, most: (g,) adjusted Rand index over pairs of members (1: equal, 0: chance).
+        iterations: (g,) the state after merge `iteration`.
+        n_groups: (g,) mean number of groups of live components.
+        mean, min, max: (g,) adjusted Rand index over pairs of members (1: equal, 0: chance).
         ambiguous: (g,) share of all pairs of components with a co-association between 0.1 and 0.9 (PAC).
         ambiguous_of_together: (g,) the same, of the pairs that are together at least once; NaN when there are none.
         member_n_groups, member_minimum: (n_members,) number of groups at each member's MDL minimum, and its merges;
@@ -28,8 +30,8 @@ class Agreement:
     iterations: np.ndarray
     n_groups: np.ndarray
     mean: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
     ambiguous: np.ndarray
     ambiguous_of_together: np.ndarray
     member_n_groups: list[int] | None
@@ -43,8 +45,6 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     the histories, where few groups are left, is seen as well; the least and the most merges at which a member has its
     MDL minimum are added.
     """
-    from spd.clustering.math.merge_distances import compute_distances
-
     ensemble = MergeHistoryEnsemble(list(histories))
     minimum = _minima(histories)
     grid = _grid(ensemble.n_iters_min, ensemble.c_components, n_grid, minimum or [])
@@ -68,8 +68,8 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
         iterations=grid,
         n_groups=is_alive.sum(axis=1).mean() - 1 - grid,
         mean=values.mean(axis=1),
-        least=values.min(axis=1),
-        most=values.max(axis=1),
+        min=values.min(axis=1),
+        max=values.max(axis=1),
         ambiguous=ambiguous / max(n_pairs, 1),
         ambiguous_of_together=np.divide(ambiguous, together, out=np.full(len(grid), np.nan), where=together > 0),
         member_n_groups=minimum and [h.c_components - m for h, m in zip(histories, minimum, strict=True)],

@@ -8,6 +8,7 @@ import numpy as np
 
 from spd.clustering.consensus.cuts import MemberCuts
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
+from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
 from spd.errors import SPDError
 
 CONSENSUS_THRESHOLD = 0.5
@@ -21,8 +22,14 @@ Verdict = Literal["core", "stable", "split", "uncertain"]
 class Member:
     """One member at the cut.
 
-    n_groups: groups of its own live components; n_merges: merges made; mean_distance: mean variation of information
-    (nats) to the other members; is_representative: the least such.
+    Attributes:
+        index: its place in the ensemble.
+        run_id: its run, None where it is not known.
+        n_alive: its live components.
+        n_merges: merges made.
+        n_groups: groups of its own live components.
+        mean_distance: mean variation of information (nats) to the other members.
+        is_representative: whether it has the smallest such distance.
     """
 
     index: int
@@ -40,13 +47,15 @@ class Consensus:
 
     Attributes:
         labels: (n,) component labels.
+        cut: where the members are cut, in words.
+        threshold: of the stable groups.
+        members: one entry a member.
         n_alive: (n,) number of members in which each component is alive.
         consensus, stable, core: (n,) group of each component at the three levels.
         consensus_stats, stable_stats: how firm these groups are.
         agreement: mean over pairs of members of the adjusted Rand index at the cut, dead components left alone.
         n_ambiguous, n_together: pairs of components with co-association between 0.1 and 0.9, and above 0.
-        threshold: of the stable groups.
-        coassociation: for figures and for asking further.
+        coassociation: for figures and for more questions.
     """
 
     labels: list[str]
@@ -71,7 +80,7 @@ class Consensus:
 
     @property
     def representative(self) -> int:
-        """Index of the member with the least mean distance to the others."""
+        """Index of the member with the smallest mean distance to the others."""
         return next(member.index for member in self.members if member.is_representative)
 
     @cached_property
@@ -166,8 +175,6 @@ def with_dead_alone(partitions: np.ndarray) -> np.ndarray:
 
 def _member_distances(partitions: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean variation of information of each member to the others, and the mean adjusted Rand index."""
-    from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
-
     labels = with_dead_alone(partitions)
     information = to_symmetric(distance_matrix(labels, "variation_of_information"))
     rand = distance_matrix(labels, "adjusted_rand")
