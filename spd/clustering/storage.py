@@ -75,6 +75,11 @@ class _Directory:
         """The directory that holds runs/, ensembles/, harvests/ and the registry."""
         return self.directory.parent.parent
 
+    @property
+    def lock(self) -> Path:
+        """Held while a process works on it."""
+        return self.root / "locks" / f"{self.id}.lock"
+
 
 class RunPaths(_Directory):
     """runs/<run_id>/: one clustering run."""
@@ -111,9 +116,9 @@ class RunPaths(_Directory):
         return self.directory / "execution_stamp.json"
 
     @property
-    def lock(self) -> Path:
-        """Held while a process works on this run."""
-        return self.root / "locks" / f"{self.run_id}.lock"
+    def manifest(self) -> Path:
+        """What the run was made from, and what it made."""
+        return self.directory / "made_from.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -173,6 +178,10 @@ class EnsemblePaths(_StableGroupsDirectory):
     @property
     def meta(self) -> Path:
         return self.directory / "ensemble_meta.json"
+
+    def manifest(self, product: str) -> Path:
+        """What a product (merge_array, distances_<method>, stable_groups) was made from, and which files it is."""
+        return self.directory / "made_from" / f"{product}.json"
 
     @property
     def merge_array(self) -> Path:

@@ -69,6 +69,7 @@ class SavedHarvest:
         paths: where it is.
 
     Attributes:
+        paths: where it is.
         config: what it was made with.
         n_samples: how many it holds.
 
@@ -84,7 +85,7 @@ class SavedHarvest:
         metadata = read_json(paths.metadata, required=["n_samples", "is_soft"])
         self.n_samples = int(metadata["n_samples"])
         self.config = ClusteringRunConfig.from_file(paths.config)
-        self._paths = paths
+        self.paths = paths
 
     def run_config(self, given: ClusteringRunConfig | None, changes: dict[str, Any]) -> ClusteringRunConfig:
         """The config of a run that merges this harvest: the harvest's own, with what `given` says of the merge.
@@ -96,14 +97,14 @@ class SavedHarvest:
             return self.config.replaced(**changes)
         if given.spd_run != self.config.spd_run:
             raise ConfigError(
-                f"the harvest {self._paths.harvest_id} is of {self.config.spd_run!r}, the config of {given.spd_run!r}"
+                f"the harvest {self.paths.harvest_id} is of {self.config.spd_run!r}, the config of {given.spd_run!r}"
             )
         ours, theirs = self.config.merge_config, given.merge_config
         for name in _DECIDED_BY_HARVEST:
             was, wanted = getattr(ours, name), getattr(theirs, name)
             if was != wanted and not (name == "activation_threshold" and was is None):
                 raise ConfigError(
-                    f"merge_config.{name}: the harvest {self._paths.harvest_id} was made with {was!r}, the config says "
+                    f"merge_config.{name}: the harvest {self.paths.harvest_id} was made with {was!r}, the config says "
                     f"{wanted!r}: make another harvest"
                 )
         taken = ("merge_config", "merge_options", "logging_intervals", "seed", "wandb_project", "wandb_entity")
@@ -115,4 +116,4 @@ class SavedHarvest:
         Raises:
             DamagedFileError: the file of memberships cannot be read.
         """
-        return Memberships.load(self._paths.memberships)
+        return Memberships.load(self.paths.memberships)

@@ -47,6 +47,10 @@ class MembershipSource(Protocol):
         """
         ...
 
+    def input_files(self) -> dict[str, Path]:
+        """The files whose content decides the memberships, each by a name that does not change when all are moved."""
+        ...
+
 
 def open_source(config: ClusteringRunConfig) -> MembershipSource:
     """The source that a config names. Finds its files and reads their headers, but loads nothing yet.
@@ -106,6 +110,9 @@ class ModelSource:
         )
         return harvest_memberships(model, self._device, batches, HarvestSettings.of(config), progress)
 
+    def input_files(self) -> dict[str, Path]:
+        return {path.name: path for path in (self._info.checkpoint_path, self._info.files.config_path)}
+
     @staticmethod
     def _needed_micro_batch(model: "ComponentModel", config: ClusteringRunConfig) -> int | None:
         """The whole batch, where importances depend on it; None: any size does."""
@@ -162,6 +169,13 @@ class MatrixSource(_SharedSamples):
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
         return None
 
+    def input_files(self) -> dict[str, Path]:
+        path = self._path.expanduser()
+        if path.is_dir():
+            return {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
+        labels = path.with_suffix(".labels.txt")
+        return {file.name: file for file in (path, labels) if file.is_file()}
+
     def _read(self, config: ClusteringRunConfig) -> "Memberships":
         from spd.clustering.harvest.from_file import read_activations
 
@@ -182,6 +196,9 @@ class SavedHarvestSource(_SharedSamples):
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
         return self._harvest.n_samples
+
+    def input_files(self) -> dict[str, Path]:
+        return {path.name: path for path in (self._harvest.paths.memberships, self._harvest.paths.config)}
 
     def _read(self, config: ClusteringRunConfig) -> "Memberships":
         return self._harvest.load()
