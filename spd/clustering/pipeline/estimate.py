@@ -35,7 +35,7 @@ class Estimate:
         n_components: alive, at most.
         mean_active: of them, on one sample.
         harvest_s, harvest_bytes: what the harvest will take.
-        trial_items: data items of the last trial.
+        tried_on: what was harvested to know this, in words.
         memory_limit: bytes of coactivations that may be kept.
     """
 
@@ -44,7 +44,7 @@ class Estimate:
     mean_active: float
     harvest_s: float
     harvest_bytes: float
-    trial_items: int
+    tried_on: str
     memory_limit: float = math.inf
 
     @property
@@ -66,14 +66,18 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         SPDError: the model or the data cannot be used.
     """
     keeps_all = config.merge_config.replaced(filter_dead_threshold=0.0)
-    items, seconds, is_first = min(_TRIAL_ITEMS, config.batch_size), 0.0, True
+    first_trial = config.replaced(batch_size=min(_TRIAL_ITEMS, config.batch_size), n_tokens=None)
+    n_expected = source.expected_samples(config)
+    is_read_whole = n_expected is None or n_expected == source.expected_samples(first_trial)  # a file, a harvest
+    items, seconds, is_first = config.batch_size if is_read_whole else first_trial.batch_size, 0.0, True
     while True:
-        trial = config.replaced(batch_size=items, n_tokens=None, merge_config=keeps_all)
+        n_tokens = config.n_tokens if is_read_whole else None
+        trial = config.replaced(batch_size=items, n_tokens=n_tokens, merge_config=keeps_all)
         source.load(trial)
         started = time.monotonic()
         found = source.memberships(trial)
         seconds = time.monotonic() - started
-        if not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size):
+        if is_read_whole or (not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size)):
             break
         items, is_first = min(4 * items, config.batch_size), False
     factor = config.batch_size / items
@@ -87,7 +91,7 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         mean_active,
         seconds * factor,
         peak_bytes() + 8 * n_samples * mean_active,
-        items,
+        "all of them were read" if is_read_whole else f"tried on {items:,} items",
         math.inf if limit is None else limit * 1e9,
     )
 
@@ -103,7 +107,7 @@ def describe_estimate(
         (
             "each",
             f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
-            f"on a sample (tried on {one.trial_items:,} items)",
+            f"on a sample ({one.tried_on})",
         ),
         (
             "memory",

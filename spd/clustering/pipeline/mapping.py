@@ -12,8 +12,9 @@ import numpy as np
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import Cut, cut_members, find_consensus
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import read_ensemble, registered_members
+from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
 from spd.clustering.pipeline.history_shim import checked_iteration, n_merges_at, partition_after
+from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
@@ -47,7 +48,7 @@ def get_cluster_mapping(
     """
     directory = Path(directory).absolute()
     run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
-    if ensemble.meta.is_file() or ensemble.merge_array.is_file():
+    if ensemble.meta.is_file() or ensemble.merge_array.is_file() or _is_registered(ensemble):
         return _ensemble_mapping(ensemble, iteration, run_idx, notes)
     if not run.history.is_file():
         reason = (
@@ -77,11 +78,12 @@ def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
 
 
 def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
-    meta = read_json(paths.meta, required=["component_labels"])
+    meta = _metadata(paths)
     ensemble_id = meta.get("ensemble_id") or paths.directory.name
     found: tuple[int | None, Clusters]
-    if run_idx is not None:
-        found = _member_clusters(paths, meta, iteration, run_idx)
+    known = _member_indices(meta)
+    if run_idx is not None or len(known) == 1:
+        found = _member_clusters(paths, meta, iteration, known[0] if run_idx is None else run_idx)
     elif iteration == "best":
         found = None, _consensus_at_best(paths)
     else:
@@ -122,12 +124,17 @@ def _member_clusters(
 def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
     """The consensus that was made when every member was cut at its own least MDL."""
     path = paths.consensus_mapping
+    how = (
+        f"make it by python -m spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or "
+        "choose one member by --run-idx"
+    )
     if not path.is_file():
-        raise MissingFileError(
-            f"{paths.directory}: holds no consensus yet ({path.name}); make it by python -m "
-            f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or choose one member by "
-            "--run-idx"
-        )
+        raise MissingFileError(f"{paths.directory}: holds no consensus yet ({path.name}); {how}")
+    if product_state(paths, STABLE_GROUPS) == "stale":
+        raise SPDError(f"{path}: is of other members than now, or damaged; {how}")
+    cut = settings_as_before(paths).cut
+    if cut != Cut():
+        raise SPDError(f"{path}: its members are cut at {cut}, not each at its own MDL minimum; {how}")
     clusters = read_json(path, required=["clusters"])["clusters"]
     if not isinstance(clusters, dict):
         raise SPDError(f"{path}: 'clusters' must be a mapping of labels to clusters")
@@ -140,6 +147,22 @@ def _consensus_at(paths: EnsemblePaths, iteration: int) -> tuple[int, Clusters]:
     index = _checked_iteration(iteration, ensemble.n_iters_min, str(paths.directory))
     consensus = find_consensus(cut_members(list(ensemble), Cut(iteration=index)))
     return index + 1, _clusters(consensus.labels, consensus.consensus)
+
+
+def _is_registered(paths: EnsemblePaths) -> bool:
+    try:
+        return bool(registered_members(paths))
+    except SPDError:
+        return False
+
+
+def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
+    """ensemble_meta.json; of an ensemble that was not compared yet, or has one member only, from its histories."""
+    if paths.meta.is_file() or paths.merge_array.is_file():
+        return read_json(paths.meta, required=["component_labels"])
+    members, ensemble = read_ensemble(paths, min_members=1)
+    indices = [{"idx": member.idx, "clustering_run_id": member.run_id} for member in members]
+    return {"component_labels": ensemble.component_labels, "members": indices}
 
 
 def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:

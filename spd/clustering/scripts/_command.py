@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
+from spd.clustering.execution.messages import plain_message
 from spd.errors import Terminated, describe_error
 
 logger = logging.getLogger("spd")
@@ -74,9 +75,7 @@ def set_up_logging(*, debug: bool = False) -> None:
 
 class _TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        if record.name == "py.warnings":  # "file:line: Category: text\n  source line"
-            message = message.splitlines()[0].split(": ", 1)[-1]
+        message = plain_message(record)
         return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
 
 
