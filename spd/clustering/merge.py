@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MOSTLY_RANDOM = 0.5
 """The share of all pairs that `range` chose from, at most merges, above which a warning is given."""
+MAX_COMPARED = 2000
+"""Groups of a state whose costs are all computed for a warning, at most."""
 MEMORY_SHARE = 0.5
 """The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
 
@@ -168,7 +170,7 @@ def merge_iteration(
         stop_at_minimum=run_options.merge_options.stop_at_mdl_minimum,
     )
     history = history_of(outcome.n_merges, is_complete=outcome.is_complete)
-    _warn(history)
+    _warn(history, memberships)
     return history
 
 
@@ -201,6 +203,15 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
         )
     if memberships.n_samples == 0:
         raise ActivationsError("activations hold no sample")
+    if memberships.nnz == 0:
+        above = (
+            "0" if config.activation_threshold is None else f"activation_threshold = {config.activation_threshold:g}"
+        )
+        warnings.warn(
+            f"no component is active on any of {memberships.n_samples} samples: no activation is above {above}, so the "
+            "groups mean nothing",
+            stacklevel=3,
+        )
     values = memberships.values
     if values is not None and len(values) and values.max() > 1:
         place = int(values.argmax())
@@ -224,19 +235,44 @@ def _engine_options(config: MergeConfig, run_options: MergeRunOptions, membershi
     )
 
 
-def _warn(history: MergeHistory) -> None:
+def _warn(history: MergeHistory, memberships: Memberships) -> None:
     """Warn of a run that was cut before its MDL minimum, or merged mostly at random."""
+    if memberships.nnz == 0:
+        return
     if history.is_complete and history.is_cut_too_early:
         warnings.warn(
             f"the MDL is least at the last iteration ({len(history)} merges, {history.final_k_groups} groups left): "
             "the run was cut too early, raise iters or set it to null",
             stacklevel=3,
         )
-    considered = history.considered_fraction
-    if considered is not None and np.nanmedian(considered) > MOSTLY_RANDOM:
-        warnings.warn(
+    if history.considered_fraction is None:
+        return
+    considered = history.considered_fraction[: history.c_components - 2]  # of two groups there is one pair only
+    if not considered.size or not np.nanmedian(considered) > MOSTLY_RANDOM:
+        return
+    random_merges = np.flatnonzero(considered > MOSTLY_RANDOM)
+    if _mostly_equal(history, memberships, int(random_merges[len(random_merges) // 2])):
+        message = (
+            "at most merges over half of all pairs cost exactly the same, so which of them are merged is left to "
+            "chance: the activations do not tell them apart"
+        )
+    else:
+        message = (
             "the range sampler chose from over half of all pairs at most merges (median "
             f"{np.nanmedian(considered):.0%}): one costly pair stretches the range, so the groups are largely random; "
-            "lower the threshold (0.001)",
-            stacklevel=3,
+            "lower the threshold (0.001)"
         )
+    warnings.warn(message, stacklevel=3)
+
+
+def _mostly_equal(history: MergeHistory, memberships: Memberships, n_merges: int) -> bool:
+    """Whether, after so many merges, over half of all pairs have the least cost, to rounding: any threshold would
+    choose from as many. Not looked at, and False, where there are more than MAX_COMPARED groups."""
+    partition = GroupMerge(history.partition_after(n_merges), history.c_components - n_merges)
+    if partition.k_groups > MAX_COMPARED:
+        return False
+    coactivation = group_coactivation(memberships, partition) / memberships.n_samples
+    costs = compute_merge_costs(coactivation, partition, history.merge_config.alpha)
+    values = costs[np.triu_indices(partition.k_groups, k=1)]
+    is_least = values <= values.min() + 1e-9 * np.abs(values).max()
+    return bool(is_least.mean() > MOSTLY_RANDOM)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.math.coassociation import Coassociation
 from spd.clustering.math.merge_distances import compute_distances
@@ -27,13 +28,13 @@ class Agreement:
             None where the MDL is not known.
     """
 
-    iterations: np.ndarray
-    n_groups: np.ndarray
-    mean: np.ndarray
-    min: np.ndarray
-    max: np.ndarray
-    ambiguous: np.ndarray
-    ambiguous_of_together: np.ndarray
+    iterations: Int[np.ndarray, "g"]
+    n_groups: Float[np.ndarray, "g"]
+    mean: Float[np.ndarray, "g"]
+    min: Float[np.ndarray, "g"]
+    max: Float[np.ndarray, "g"]
+    ambiguous: Float[np.ndarray, "g"]
+    ambiguous_of_together: Float[np.ndarray, "g"]
     member_n_groups: list[int] | None
     member_minimum: list[int] | None
 
@@ -77,7 +78,7 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     )
 
 
-def _grid(n_iters: int, n_components: int, n_grid: int, minimum: list[int]) -> np.ndarray:
+def _grid(n_iters: int, n_components: int, n_grid: int, minimum: list[int]) -> Int[np.ndarray, "g"]:
     if n_iters <= n_grid:
         return np.arange(n_iters)
     even = np.linspace(0, n_iters - 1, n_grid // 2)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.errors import SPDError
@@ -62,8 +63,8 @@ class MemberCuts:
     """
 
     labels: list[str]
-    partitions: np.ndarray
-    n_merges: np.ndarray
+    partitions: Int[np.ndarray, "n_members n"]
+    n_merges: Int[np.ndarray, "n_members"]
     cut: Cut
 
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, SupportsInt
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.consensus.cuts import MemberCuts
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
@@ -62,10 +63,10 @@ class Consensus:
     cut: str
     threshold: float
     members: list[Member]
-    n_alive: np.ndarray
-    consensus: np.ndarray
-    stable: np.ndarray
-    core: np.ndarray
+    n_alive: Int[np.ndarray, "n"]
+    consensus: Int[np.ndarray, "n"]
+    stable: Int[np.ndarray, "n"]
+    core: Int[np.ndarray, "n"]
     consensus_stats: GroupStatistics
     stable_stats: GroupStatistics
     agreement: float
@@ -84,14 +85,14 @@ class Consensus:
         return next(member.index for member in self.members if member.is_representative)
 
     @cached_property
-    def confidence(self) -> np.ndarray:
+    def confidence(self) -> Float[np.ndarray, "n"]:
         """(n,) mean co-association with the rest of the component's consensus group; for a component that is alone
         there, the share of members in which it is alone, of those in which it is alive."""
         own = self.consensus_stats.own
         return np.where(np.isnan(own), self.coassociation.alone_shares(), own)
 
     @cached_property
-    def groups(self) -> list[np.ndarray]:
+    def groups(self) -> list[Int[np.ndarray, "_"]]:
         """The components of each consensus group, ascending."""
         return groups_of(self.consensus)
 
@@ -113,13 +114,13 @@ class Consensus:
             return []
         return [(int(self.consensus[component]), own), *others]
 
-    def verdict(self, group: int) -> Verdict:
+    def verdict(self, group: SupportsInt) -> Verdict:
         """What to make of a consensus group of two or more components.
 
         core: all its components are together in every member. stable: together at the threshold. split: its
         components lie in several stable groups of two or more. uncertain: at most a part of it is stable.
         """
-        inside = self.groups[group]
+        inside = self.groups[int(group)]
         if len(np.unique(self.core[inside])) == 1:
             return "core"
         groups, sizes = np.unique(self.stable[inside], return_counts=True)
@@ -160,20 +161,20 @@ def find_consensus(
     )
 
 
-def groups_of(labels: np.ndarray) -> list[np.ndarray]:
+def groups_of(labels: Int[np.ndarray, "n"]) -> list[Int[np.ndarray, "_"]]:
     """The components of each group 0 .. k - 1, ascending."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1]) if labels.size else []
 
 
-def with_dead_alone(partitions: np.ndarray) -> np.ndarray:
+def with_dead_alone(partitions: Int[np.ndarray, "n_members n"]) -> Int[np.ndarray, "n_members n"]:
     """The same partitions with each dead component (-1) in a group of its own."""
     n_members, n = partitions.shape
     alone = partitions.max(initial=-1) + 1 + np.arange(n)
     return np.where(partitions < 0, np.broadcast_to(alone, (n_members, n)), partitions)
 
 
-def _member_distances(partitions: np.ndarray) -> tuple[np.ndarray, float]:
+def _member_distances(partitions: Int[np.ndarray, "n_members n"]) -> tuple[Float[np.ndarray, "n_members"], float]:
     """Mean variation of information of each member to the others, and the mean adjusted Rand index."""
     labels = with_dead_alone(partitions)
     information = to_symmetric(distance_matrix(labels, "variation_of_information"))
@@ -181,7 +182,7 @@ def _member_distances(partitions: np.ndarray) -> tuple[np.ndarray, float]:
     return information.sum(axis=1) / (len(labels) - 1), float(1 - np.nanmean(rand))
 
 
-def _members(cuts: MemberCuts, distances: np.ndarray, run_ids: list[str] | None) -> list[Member]:
+def _members(cuts: MemberCuts, distances: Float[np.ndarray, "n_members"], run_ids: list[str] | None) -> list[Member]:
     # Rounded, so that members at equal distances are told apart by their index on every machine.
     representative = int(np.argmin(distances.round(12)))
     return [

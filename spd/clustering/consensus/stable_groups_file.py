@@ -21,11 +21,11 @@ Groups of one component are not listed: a component that is alone has null. `com
 `nearest` is the id of the group of two or more with the highest mean co-association, null when there is none.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.consensus.agreement import Agreement
 from spd.clustering.consensus.content import (
@@ -274,7 +274,7 @@ def _why(verdict: str, evidence: Evidence, n_parts: int, consensus: Consensus) -
     return f"do not trust it: {together}, below {consensus.threshold:.0%} everywhere"
 
 
-def _labels(consensus: Consensus, components: Iterable[int]) -> list[str]:
+def _labels(consensus: Consensus, components: Int[np.ndarray, "_"]) -> list[str]:
     return [consensus.labels[component] for component in components]
 
 

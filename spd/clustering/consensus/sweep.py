@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.consensus.cuts import cut_members
 from spd.clustering.consensus.stable_groups import find_consensus, with_dead_alone
@@ -201,13 +202,13 @@ def _check(alphas: Sequence[float], seeds: Sequence[int]) -> None:
         raise SPDError(f"agreement needs at least 2 different seeds, got {', '.join(map(str, seeds))}")
 
 
-def _take_rows(memberships: Memberships, rows: np.ndarray) -> Memberships:
+def _take_rows(memberships: Memberships, rows: Int[np.ndarray, "rows"]) -> Memberships:
     matrix = memberships.to_scipy()[rows]
     values = matrix.data.astype(np.float32) if memberships.is_soft else None
     return Memberships(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, memberships.labels)
 
 
-def _on_all_components(history: MergeHistory, labels: list[str]) -> np.ndarray:
+def _on_all_components(history: MergeHistory, labels: list[str]) -> Int[np.ndarray, "n"]:
     """(n,) groups 0 .. k-1 at the MDL minimum; components that the member lacks are alone."""
     column = {label: k for k, label in enumerate(labels)}
     groups = np.arange(len(labels)) + len(labels)
@@ -215,7 +216,7 @@ def _on_all_components(history: MergeHistory, labels: list[str]) -> np.ndarray:
     return compact_labels(groups)
 
 
-def _active(memberships: Memberships) -> tuple[np.ndarray, np.ndarray]:
+def _active(memberships: Memberships) -> tuple[Int[np.ndarray, "n_samples_plus_1"], Int[np.ndarray, "nnz"]]:
     """indptr and indices of the active entries; soft ones count from SOFT_ACTIVE on."""
     if memberships.values is None:
         return memberships.indptr, memberships.indices

@@ -49,12 +49,15 @@ def summary_text(stable_groups: StableGroups) -> str:
     """What a reader needs to know first: how much to trust, which groups, and what is in doubt."""
     summary, threshold = stable_groups["summary"], stable_groups["threshold"]
     n, n_stable = summary["n_components"], summary["n_components_stable"]
+    contested = [place for place in stable_groups["components"].values() if place["moves_between"]]
+    n_trusted = sum(place["stable_group"] is not None for place in contested)
     lines = [
         f"stable groups of {summary['n_members']} members, cut at {stable_groups['cut']}",
         f"  trust:    stable groups: {summary['n_stable_groups']:,}, with {n_stable:,} of {n:,} components (together "
         f"in at least {threshold:.0%} of the members on average); cores, together in every member: "
         f"{summary['n_cores']:,}",
-        f"  in doubt: {summary['n_contested']:,} components are contested; "
+        f"  in doubt: {len(contested) - n_trusted:,} components are in no stable group and move between groups; of the "
+        f"{n_stable:,} in stable groups {n_trusted:,} do not always go with the same larger group; "
         f"{_share(summary['ambiguous_of_together'])} of the pairs that are ever together are together in 10% to 90%",
         f"  alone:    {summary['n_components_alone']:,} components",
         f"  the members agree with an adjusted Rand index of {_index(summary['mean_adjusted_rand'])} on average "

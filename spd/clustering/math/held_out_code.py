@@ -14,7 +14,7 @@ from spd.clustering.math.kernels.distance_held_out import activity_counts
 
 
 def saved_share(
-    indptr: Int[np.ndarray, "n_samples+1"],
+    indptr: Int[np.ndarray, "n_samples_plus_1"],
     indices: Int[np.ndarray, "nnz"],
     labels: Int[np.ndarray, "n"],
     train: Int[np.ndarray, "a"],

@@ -110,7 +110,7 @@ def distances_of_paths(path_a: MergePath, path_b: MergePath, method: str) -> Flo
         return contingency.measure_from_sums(pairs, entropies, n, method)
     if method == "adjusted_mutual_info":
         values = np.full(path_a.ends.size, np.nan)
-        for t in _grid(path_a.ends.size, method):
+        for t in _grid(path_a.ends.size, method).tolist():
             values[t] = contingency.adjusted_mutual_info_distance(path_a.labels(t), path_b.labels(t))
         return values
     is_jaccard = method == "matching_dist"
@@ -160,9 +160,11 @@ def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
 
 
 def _from_weights(weights: np.ndarray, k_a: np.ndarray, k_b: np.ndarray, n: int, is_jaccard: bool) -> np.ndarray:
-    if is_jaccard:
-        return np.maximum(np.maximum(k_a, k_b) - weights, 0.0)
-    return n - weights
+    if not is_jaccard:
+        return n - weights
+    distances = np.maximum(k_a, k_b) - weights
+    # Partitions that differ are at least 1 / n apart: what is nearer to 0 is what the sums were rounded by.
+    return np.where(distances < 1 / (2 * max(n, 1)), 0.0, distances)
 
 
 def _grid(n_iters: int, method: str) -> Int[np.ndarray, "_"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.consts import ComponentLabels, DistancesArray, DistancesMethod, MergesArray
 from spd.clustering.math.merge_distances import distances_from_merges
@@ -86,13 +87,13 @@ class MergeHistoryEnsemble:
         """Number of components in the union."""
         return len(self.component_labels)
 
-    def columns(self) -> list[np.ndarray]:
+    def columns(self) -> list[Int[np.ndarray, "_"]]:
         """For each member (its n_components,) int64: the column of each of its components."""
         column = {label: index for index, label in enumerate(self.component_labels)}
         return [np.array([column[label] for label in history.labels], np.int64) for history in self.data]
 
-    def component_merges(self) -> list[np.ndarray]:
-        """For each member (T_i, 2) int64: the least columns (kept, absorbed) of the groups it merged."""
+    def component_merges(self) -> list[Int[np.ndarray, "_ 2"]]:
+        """For each member (T_i, 2) int64: the first columns (kept, absorbed) of the groups it merged."""
         n_columns = self.c_components
         return [
             to_least_components(columns[history.component_merges], n_columns)
@@ -125,11 +126,11 @@ class MergeHistoryEnsemble:
             "n_iters_max": self.n_iters_max,
             "n_iters_range": list(self.n_iters_range),
             "c_components": self.c_components,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.for_history(),
             "history_metadatas": [history.metadata() for history in self.data],
         }
 
-    def save_merge_array(self, path: Path, *, max_bytes: int = MERGE_ARRAY_LIMIT) -> np.ndarray:
+    def save_merge_array(self, path: Path, *, max_bytes: int = MERGE_ARRAY_LIMIT) -> Int[np.ndarray, "rows"]:
         """Write `normalized()[0]` as `merge_array` of an .npz file, a block at a time, whole or not at all.
 
         Where it would take more than `max_bytes`, only every s-th iteration is written, the last one among them, for

@@ -7,9 +7,10 @@ end. Groups are numbered 0 .. k - 1 in the order of their least components.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.consts import ComponentLabels, MergePair
 from spd.clustering.labels import split_label
@@ -70,26 +71,26 @@ class MergeHistory:
         self.is_complete = details.is_complete
         self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
         pairs = as_numpy(selected_pairs)
-        self.component_merges: np.ndarray = checked_merges(pairs, len(self.labels))
-        self.selected_pairs: np.ndarray = pairs.astype(np.int64).reshape(-1, 2)
+        self.component_merges: Int[np.ndarray, "n_iters 2"] = checked_merges(pairs, len(self.labels))
+        self.selected_pairs: Int[np.ndarray, "n_iters 2"] = pairs.astype(np.int64).reshape(-1, 2)
         self.merge_pair_cost = checked_numbers(merge_pair_cost, "merge_pair_cost", len(pairs))
         self.mdl_loss_norm = checked_numbers(mdl_loss_norm, "mdl_loss_norm", len(pairs))
         self.considered_fraction = checked_numbers(details.considered_fraction, "considered_fraction", len(pairs))
         self.merges = Partitions(self.component_merges, self.c_components)
 
     @classmethod
-    def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> Self:
+    def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> "MergeHistory":
         """A history without merges yet."""
         return cls(labels, merge_config, np.zeros((0, 2), np.int64))
 
     def add_iteration(
         self,
         idx: int,
-        selected_pair: MergePair,
+        selected_pair: "MergePair | np.ndarray | Tensor",
         current_merge: GroupMerge,
         *,
-        merge_pair_cost: float | None = None,
-        mdl_loss_norm: float | None = None,
+        merge_pair_cost: SupportsFloat | None = None,
+        mdl_loss_norm: SupportsFloat | None = None,
     ) -> None:
         """Append merge `idx`, the next one: the pair of groups merged, and the partition after it. O(n).
 
@@ -161,7 +162,7 @@ class MergeHistory:
             raise IterationError("the history has no iterations yet")
         return self[-1]
 
-    def partition_after(self, n_merges: int) -> np.ndarray:
+    def partition_after(self, n_merges: int) -> Int[np.ndarray, "n_components"]:
         """(n_components,) int64 group of each component after so many merges, groups 0 .. k - 1; 0: all alone.
 
         Raises:
@@ -173,7 +174,7 @@ class MergeHistory:
             return np.arange(self.c_components)
         return self.merges.at([n_merges - 1])[0].astype(np.int64)
 
-    def n_merges_at(self, where: int | Literal["best"]) -> int:
+    def n_merges_at(self, where: int | str) -> int:
         """The number of merges made at an iteration (negative: from the end), or at the least MDL ("best").
 
         Raises:
@@ -249,7 +250,7 @@ class MergeHistory:
         """best_n_merges - 1, the iteration whose state has the least MDL; None when no merge pays."""
         return self.best_n_merges - 1 if self.best_n_merges else None
 
-    def mdl_path(self) -> np.ndarray:
+    def mdl_path(self) -> Float[np.ndarray, "n_iters_plus_1"]:
         """(n_iters + 1,) normalised MDL in bits a sample, after 0, 1, 2, ... merges.
 
         Raises:
@@ -257,7 +258,7 @@ class MergeHistory:
         """
         return table.mdl_path(self.mdl_loss_norm, self.merge_pair_cost, self.initial_mdl_loss_norm)
 
-    def linkage(self) -> np.ndarray:
+    def linkage(self) -> Float[np.ndarray, "n_merges 4"]:
         """(n_components - 1, 4) linkage matrix of scipy.cluster.hierarchy, height = iteration + 1.
 
         Groups left when the merge stopped early are joined at the heights that follow.
@@ -294,7 +295,7 @@ class MergeHistory:
         write_history(self.record(), Path(path))
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
+    def read(cls, path: Path | str) -> "MergeHistory":
         """Read a history.zip, ours or one of goodfire-ai/spd.
 
         Raises:

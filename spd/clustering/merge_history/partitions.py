@@ -1,10 +1,11 @@
 """The partitions along a path of merges, derived when asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import overload
+from typing import SupportsInt, overload
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.consts import MergePair
 from spd.clustering.math.merge_matrix import BatchedGroupMerge, GroupMerge
@@ -37,12 +38,12 @@ class MergeState:
 class Partitions:
     """The partitions of a history, derived when asked for: `[iteration]`, a slice of iterations, or all."""
 
-    def __init__(self, component_merges: np.ndarray, n_components: int) -> None:
+    def __init__(self, component_merges: Int[np.ndarray, "n_iters 2"], n_components: int) -> None:
         self._component_merges = component_merges
         self._n_components = n_components
         self._all: np.ndarray | None = None
 
-    def at(self, iterations: Sequence[int] | np.ndarray) -> np.ndarray:
+    def at(self, iterations: Iterable[SupportsInt]) -> Int[np.ndarray, "rows n_components"]:
         """(len(iterations), n_components) group indices, of the smallest of int16, int32, int64 that holds them.
 
         Raises:
@@ -52,7 +53,7 @@ class Partitions:
         return group_idxs_at(self._component_merges, self._n_components, wanted)
 
     @property
-    def group_idxs(self) -> np.ndarray:
+    def group_idxs(self) -> Int[np.ndarray, "n_iters n_components"]:
         """(n_iters, n_components) group indices at every iteration; computed once, then kept.
 
         Raises:
@@ -69,7 +70,7 @@ class Partitions:
         return self._all
 
     @property
-    def k_groups(self) -> np.ndarray:
+    def k_groups(self) -> Int[np.ndarray, "n_iters"]:
         """(n_iters,) int64 number of groups after each merge."""
         return self._n_components - 1 - np.arange(len(self), dtype=np.int64)
 
@@ -77,12 +78,12 @@ class Partitions:
         return len(self._component_merges)
 
     @overload
-    def __getitem__(self, iteration: int) -> GroupMerge: ...
+    def __getitem__(self, iteration: SupportsInt) -> GroupMerge: ...
 
     @overload
     def __getitem__(self, iteration: slice) -> BatchedGroupMerge: ...
 
-    def __getitem__(self, iteration: int | slice) -> GroupMerge | BatchedGroupMerge:
+    def __getitem__(self, iteration: SupportsInt | slice) -> GroupMerge | BatchedGroupMerge:
         if isinstance(iteration, slice):
             rows = range(len(self))[iteration]
             return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
@@ -93,7 +94,7 @@ class Partitions:
         for index in range(len(self)):
             yield GroupMerge(self.at([index])[0], self._n_components - 1 - index)
 
-    def _index(self, iteration: int) -> int:
+    def _index(self, iteration: SupportsInt) -> int:
         index = int(iteration)
         if not -len(self) <= index < len(self):
             raise IterationError(f"iteration {index} does not exist, the history has {len(self)}")

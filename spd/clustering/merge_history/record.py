@@ -1,9 +1,10 @@
 """What one history is made of, as plain data: what a file holds, and what `MergeHistory` is built from."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels
@@ -27,7 +28,7 @@ class HistoryDetails:
     """
 
     merge_options: MergeOptions = field(default_factory=MergeOptions)
-    considered_fraction: np.ndarray | None = None
+    considered_fraction: "np.ndarray | Tensor | None" = None
     is_complete: bool = True
 
 
@@ -46,9 +47,9 @@ class HistoryRecord:
 
     labels: ComponentLabels
     merge_config: MergeConfig
-    selected_pairs: np.ndarray
-    merge_pair_cost: np.ndarray | None = None
-    mdl_loss_norm: np.ndarray | None = None
+    selected_pairs: Int[np.ndarray, "n_iters 2"]
+    merge_pair_cost: Float[np.ndarray, "n_iters"] | None = None
+    mdl_loss_norm: Float[np.ndarray, "n_iters"] | None = None
     initial_mdl_loss_norm: float | None = None
     details: HistoryDetails = field(default_factory=HistoryDetails)
 
@@ -60,12 +61,12 @@ class HistoryRecord:
             "mdl_loss_norm": self.mdl_loss_norm,
             "considered_fraction": self.details.considered_fraction,
         }
-        return {name: values for name, values in arrays.items() if values is not None}
+        return {name: as_numpy(values) for name, values in arrays.items() if values is not None}
 
     def metadata(self) -> dict[str, Any]:
         """What metadata.json holds: merge_config, c_components, n_iters_current, labels."""
         return {
-            "merge_config": self.merge_config.model_dump(mode="json"),
+            "merge_config": self.merge_config.for_history(),
             "c_components": len(self.labels),
             "n_iters_current": len(self.selected_pairs),
             "labels": self.labels,
@@ -85,7 +86,7 @@ def checked_labels(labels: ComponentLabels) -> ComponentLabels:
     return checked
 
 
-def checked_merges(selected_pairs: np.ndarray, n_components: int) -> np.ndarray:
+def checked_merges(selected_pairs: np.ndarray, n_components: int) -> Int[np.ndarray, "n_iters 2"]:
     """(n_iters, 2) least components (kept, absorbed) of each merge.
 
     Raises:
@@ -97,7 +98,9 @@ def checked_merges(selected_pairs: np.ndarray, n_components: int) -> np.ndarray:
         raise SPDError(str(error)) from error
 
 
-def checked_numbers(values: "np.ndarray | Tensor | None", name: str, n_iters: int) -> np.ndarray | None:
+def checked_numbers(
+    values: "np.ndarray | Tensor | None", name: str, n_iters: int
+) -> Float[np.ndarray, "n_iters"] | None:
     """(n_iters,) float64, or None.
 
     Raises:
@@ -111,8 +114,8 @@ def checked_numbers(values: "np.ndarray | Tensor | None", name: str, n_iters: in
     return array
 
 
-def with_one_more(values: np.ndarray | None, value: float | None, n_before: int) -> np.ndarray | None:
+def with_one_more(values: np.ndarray | None, value: SupportsFloat | None, n_before: int) -> np.ndarray | None:
     """`values` with one more; unknown throughout once it is unknown for one."""
     if value is None or (values is None and n_before):
         return None
-    return np.append(np.zeros(0) if values is None else values, float(value))
+    return np.append(np.zeros(0) if values is None else values, float(as_numpy(value)))

@@ -37,7 +37,11 @@ def mdl_path(
 
 
 def summary(record: HistoryRecord, best_n_merges: int | None) -> dict[str, Any]:
-    """Plain numbers (JSON types); the best state and its MDL (bits a sample) are None where the MDL is not known."""
+    """Plain numbers (JSON types); the best state and its MDL (bits a sample) are None where the MDL is not known.
+
+    merge_config holds the settings that are known, unknown_settings names the others: those that files of another tool
+    do not tell.
+    """
     n, n_iters, mdl = len(record.labels), len(record.selected_pairs), record.mdl_loss_norm
     least = None
     if best_n_merges is not None and n_iters:
@@ -53,7 +57,8 @@ def summary(record: HistoryRecord, best_n_merges: int | None) -> dict[str, Any]:
         "best_mdl_loss_norm": least,
         "final_mdl_loss_norm": None if mdl is None or not n_iters else float(mdl[-1]),
         "is_complete": record.details.is_complete,
-        "merge_config": record.merge_config.model_dump(mode="json"),
+        "merge_config": record.merge_config.for_history(),
+        "unknown_settings": sorted(record.merge_config.unknown),
     }
 
 

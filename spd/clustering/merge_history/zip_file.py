@@ -2,7 +2,7 @@
 
 Members that readers of goodfire-ai/spd know (all deflated, level 1; integers of the smallest of int16, int32, int64):
 
-- `metadata.json`: merge_config (seven fields), c_components, n_iters_current, labels;
+- `metadata.json`: merge_config (its seven fields), c_components, n_iters_current, labels;
 - `labels.txt`: one label a line;
 - `selected_pairs.npy` (n_iters, 2): group indices of each merge, just before it;
 - `merge.k_groups.npy` (n_iters,): number of groups after each merge;
@@ -16,7 +16,9 @@ Members of ours:
   per_iteration (names of those that follow);
 - `merge_pair_cost.npy`, `mdl_loss_norm.npy`, `considered_fraction.npy` (n_iters,) float64: each only when known.
 
-Files of goodfire-ai/spd have only the first five, and may have rows beyond n_iters_current, filled with -1 or 0.
+Files of goodfire-ai/spd and its successors have only the first five, deflated or not, int16 or int32. Their
+merge_config may have four or eight fields; there may be rows beyond n_iters_current, filled with -1 or 0, and pairs
+with the larger index first.
 """
 
 import json
@@ -174,7 +176,7 @@ class _Reader:
         if not isinstance(config, dict):
             raise self.damaged(METADATA, "has no mapping under the key 'merge_config'")
         try:
-            return labels, MergeConfig.from_mapping(config, "merge_config"), n_iters
+            return labels, MergeConfig.from_history(config, "merge_config"), n_iters
         except SPDError as error:
             raise self.damaged(METADATA, f"does not hold a valid config: {error}") from error
 

@@ -28,7 +28,7 @@ def groups_of(n_groups: int, size: int, n_copies: int = 0) -> tuple[Memberships,
 
 
 def result(alpha: float, agreement: float, saved: float) -> AlphaResult:
-    return AlphaResult(alpha, 10, 2, 5, agreement, agreement, agreement, 0.1, 3, 0.5, saved)
+    return AlphaResult(float(alpha), 10.0, 2.0, 5.0, agreement, agreement, agreement, 0.1, 3, 0.5, saved)
 
 
 def test_the_recommended_alpha_finds_the_planted_groups_though_extremes_agree_as_well() -> None:

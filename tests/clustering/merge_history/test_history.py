@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.merge_config import MergeConfig, MergeOptions
@@ -186,6 +187,31 @@ def test_whether_a_run_was_cut_too_early() -> None:
         assert not by_hand(**falling, details=ended).is_cut_too_early, "it ended by itself"
         cut = MergeHistory(LABELS, MergeConfig(iters=3), PAIRS, **falling, details=ended)  # type: ignore[arg-type]
         assert cut.is_cut_too_early
+
+
+def test_torch_tensors_are_taken_and_numpy_is_kept() -> None:
+    mdl = torch.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    cost = torch.tensor([0.5, -2.0, 1.0], dtype=torch.bfloat16)
+    considered = HistoryDetails(considered_fraction=torch.tensor([0.5, 0.25, 1.0]))  # type: ignore[arg-type]
+    found = MergeHistory(LABELS, MergeConfig(), torch.tensor(PAIRS), cost, mdl, 2.5, details=considered)
+    expected = MergeHistory(
+        LABELS,
+        MergeConfig(),
+        PAIRS,
+        np.array([0.5, -2.0, 1.0]),
+        np.array([3.0, 1.0, 2.0]),
+        2.5,
+        details=HistoryDetails(considered_fraction=np.array([0.5, 0.25, 1.0])),
+    )
+    assert_same(found, expected)
+    assert isinstance(found.selected_pairs, np.ndarray)
+    appended = MergeHistory.from_config(MergeConfig(), LABELS)
+    for idx, state in enumerate(expected):
+        merge = GroupMerge(torch.tensor(state.merges.group_idxs), torch.tensor(state.merges.k_groups))  # type: ignore[arg-type]
+        appended.add_iteration(idx, torch.tensor(state.selected_pair), merge, mdl_loss_norm=mdl[idx])  # type: ignore[arg-type]
+    assert np.array_equal(appended.component_merges, expected.component_merges)
+    assert np.array_equal(appended.mdl_loss_norm, expected.mdl_loss_norm)
+    assert np.array_equal(found.merges.at(torch.tensor([0, -1])), found.merges.at([0, -1]))
 
 
 def test_linkage_by_hand() -> None:
