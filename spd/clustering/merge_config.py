@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -73,9 +73,14 @@ class MergeConfig(FrozenConfig):
         """Those of MEMBERSHIP_SETTINGS that nobody knows."""
         return self._unknown
 
-    def with_unknown(self, names: Iterable[str]) -> Self:
-        """The same, where nobody knows these of MEMBERSHIP_SETTINGS."""
-        return type(self).model_validate({**self.model_dump(), "unknown": sorted(names)})
+    def __eq__(self, other: object) -> bool:
+        """Equal settings, and the same ones unknown: these are NaN, which equals nothing."""
+        if not isinstance(other, MergeConfig):
+            return NotImplemented
+        return self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.stable_hash)
 
     @classmethod
     def from_history(cls, content: dict[str, Any], where: str) -> Self:
