@@ -29,6 +29,8 @@ MEMBERSHIP_SETTINGS = ("activation_threshold", "filter_dead_threshold", "filter_
 """How importances became memberships; files of other tools tell all, some or none of it. filter_dead_stat is a field of
 ClusteringRunConfig."""
 
+_DEAD_STATS = (("filter_dead_stat", "max"), ("filter_dead_stat", "mean"))
+
 # For each sampler its one parameter: name, default, and what is allowed.
 _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] = {
     "range": ("threshold", 0.05, lambda value: 0 <= value <= 1, "between 0 and 1"),
@@ -74,13 +76,11 @@ class MergeConfig(FrozenConfig):
         return self._unknown
 
     def __eq__(self, other: object) -> bool:
-        """Equal settings, and the same ones unknown: these are NaN, which equals nothing."""
-        if not isinstance(other, MergeConfig):
-            return NotImplemented
-        return self.model_dump() == other.model_dump()
+        """By what is known: what is not is NaN, which equals nothing."""
+        return isinstance(other, MergeConfig) and self.model_dump() == other.model_dump()
 
     def __hash__(self) -> int:
-        return hash(self.stable_hash)
+        return hash(canonical_json(self))
 
     @classmethod
     def from_history(cls, content: dict[str, Any], where: str) -> Self:
@@ -90,7 +90,7 @@ class MergeConfig(FrozenConfig):
         Raises:
             ConfigError: one sentence with every problem found.
         """
-        told = {key: value for key, value in content.items() if key != "filter_dead_stat"}
+        told = {key: value for key, value in content.items() if (key, value) not in _DEAD_STATS}
         unknown = [name for name in MEMBERSHIP_SETTINGS if name not in content and name in cls.model_fields]
         return cls.from_mapping({"unknown": unknown, **told}, where)
 

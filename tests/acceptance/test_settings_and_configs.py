@@ -110,6 +110,7 @@ def test_merge_config_defaults() -> None:
     "values",
     [
         {"activation_threshold": float("inf")},
+        {"activation_threshold": "much"},
         {"activation_threshold": -0.1},
         {"alpha": -1},
         {"alpha": float("inf")},

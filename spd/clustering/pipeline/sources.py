@@ -3,7 +3,6 @@
 What the members of an ensemble share is loaded once. This is clustering's door to the models and their data.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from spd.clustering.harvest.saved import SavedHarvest
     from spd.clustering.memberships import Memberships
     from spd.models.component_model import ComponentModel
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 
@@ -130,22 +127,10 @@ class ModelSource:
             self._info,
             config.batch_size,
             config.dataset_seed,
-            micro_batch_size=config.micro_batch_size or self._needed_micro_batch(model, config),
+            micro_batch_size=config.micro_batch_size,
             streaming=config.dataset_streaming,
         )
         return harvest_memberships(model, self._device, batches, HarvestSettings.of(config), progress)
-
-    @staticmethod
-    def _needed_micro_batch(model: "ComponentModel", config: ClusteringRunConfig) -> int | None:
-        """The whole batch, where importances depend on it; None: any size does."""
-        if not getattr(model, "attends_over_batch", False):
-            return None
-        logger.warning(
-            "the importances of this model depend on which items are in a batch together, and on their order: they "
-            "hold for exactly this batch of %d items",
-            config.batch_size,
-        )
-        return config.batch_size
 
 
 class _SharedSamples:

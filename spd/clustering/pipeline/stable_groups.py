@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from spd.clustering import consensus
 from spd.clustering.clustering_run_config import ClusteringRunConfig
@@ -24,7 +23,7 @@ def write_stable_groups(
     cut: consensus.Cut | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     require_all: bool = False,
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
@@ -58,7 +57,7 @@ def write_stable_groups_of(
     spd_run: str | None = None,
     cut: consensus.Cut | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """The same for histories that are at hand, into any directory."""
     paths = EnsemblePaths.at(directory)
     cuts = consensus.cut_members(histories, cut or consensus.Cut())
@@ -86,7 +85,7 @@ def stable_groups_are_current(paths: EnsemblePaths) -> bool:
         return False
 
 
-def _save_figures(directory: Path, content: dict[str, Any], found: consensus.Consensus) -> None:
+def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
     from spd.clustering.plotting import coassociation, stability
 
     stability.save_stability_figure(directory / "stability.png", content)

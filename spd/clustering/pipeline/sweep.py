@@ -57,7 +57,6 @@ def run_sweep(
         alphas,
         range(config.seed, config.seed + n_seeds),
         n_workers=n_workers,
-        scratch=directory,
         report=lambda line: logger.debug("%s", line),
     )
     advice = recommend(results)
