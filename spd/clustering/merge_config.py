@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -74,10 +74,6 @@ class MergeConfig(FrozenConfig):
     def unknown(self) -> frozenset[str]:
         """Those of MEMBERSHIP_SETTINGS that nobody knows."""
         return self._unknown
-
-    def with_unknown(self, names: Iterable[str]) -> Self:
-        """The same, where nobody knows these of MEMBERSHIP_SETTINGS."""
-        return type(self).model_validate({**self.model_dump(), "unknown": sorted(names)})
 
     def __eq__(self, other: object) -> bool:
         """By what is known: what is not is NaN, which equals nothing."""

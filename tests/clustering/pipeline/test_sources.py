@@ -11,7 +11,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.sources import MatrixSource, ModelSource, SavedHarvestSource, open_source, task_name
 from spd.clustering.storage import HarvestPaths
-from spd.errors import ConfigError, MissingFileError
+from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.fingerprint import fingerprint
 from tests.clustering.harvest import test_param_decomp
 
@@ -148,3 +148,16 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_source(_config(tmp_path / "h-0000abcd"))
     with pytest.raises(MissingFileError, match="no such file of activations"):
         open_source(_config(tmp_path / "none.npy"))
+
+
+def test_a_model_that_attends_over_the_batch_gets_it_whole(golden: Path) -> None:
+    """Its importances are those of the whole batch, and no slice of it can be asked for."""
+    run = golden / "runs" / "resid_mlp2_global_reverse_attn" / "spd_run"
+    config = ClusteringRunConfig(model_path=str(run), batch_size=60)
+    source = open_source(config)
+    whole = source.memberships(config)
+    assert whole.n_samples == 60
+    assert _same(source.memberships(config.replaced(micro_batch_size=60)), whole)
+    in_parts = config.replaced(micro_batch_size=20)
+    with pytest.raises(SPDError, match="batch"):
+        source.memberships(in_parts)
