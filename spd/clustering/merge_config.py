@@ -2,13 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from spd.clustering.consts import MergePair
-from spd.errors import UnknownSettingError
+from spd.errors import ConfigError
 from spd.files.config import FrozenConfig
 
 if TYPE_CHECKING:
@@ -16,6 +25,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SamplerName = Literal["range", "mcmc", "exp_rank"]
+
+MEMBERSHIP_SETTINGS = ("activation_threshold", "filter_dead_threshold", "filter_dead_stat", "module_name_filter")
+"""How importances became memberships; files of other tools tell all, some or none of it. filter_dead_stat is a field of
+ClusteringRunConfig."""
 
 # For each sampler its one parameter: name, default, and what is allowed.
 _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] = {
@@ -26,7 +39,11 @@ _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] 
 
 
 class MergeConfig(FrozenConfig):
-    """How memberships are made from importances, and how groups are merged."""
+    """How memberships are made from importances, and how groups are merged.
+
+    Memberships that another tool made may come without their thresholds. Such settings are in `unknown`: they read as
+    NaN or None, are left out of every file, and a key `unknown` in our own files names them.
+    """
 
     activation_threshold: Annotated[float, Field(ge=0)] | None = Field(
         0.01, description="A component is active where its importance is above this; null: soft."
@@ -49,6 +66,72 @@ class MergeConfig(FrozenConfig):
     module_name_filter: str | list[str] | None = Field(
         None, description="Only modules with this prefix, or with these exact names."
     )
+
+    _unknown: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Those of MEMBERSHIP_SETTINGS that nobody knows."""
+        return self._unknown
+
+    def with_unknown(self, names: Iterable[str]) -> Self:
+        """The same, where nobody knows these of MEMBERSHIP_SETTINGS."""
+        return type(self).model_validate({**self.model_dump(), "unknown": sorted(names)})
+
+    @classmethod
+    def from_history(cls, content: dict[str, Any], where: str) -> Self:
+        """The merge config of a history of any tool: with four, seven or eight keys. A setting that is not told is
+        unknown, not our default; filter_dead_stat, the eighth, is left to the caller.
+
+        Raises:
+            ConfigError: one sentence with every problem found.
+        """
+        told = {key: value for key, value in content.items() if key != "filter_dead_stat"}
+        unknown = [name for name in MEMBERSHIP_SETTINGS if name not in content and name in cls.model_fields]
+        if "filter_dead_threshold" in unknown and "filter_dead_stat" not in content:
+            unknown.append("filter_dead_stat")
+        config = cls.from_mapping({"unknown": unknown, **told}, where)
+        lacking = [name for name in cls.model_fields if name not in (*MEMBERSHIP_SETTINGS, *content)]
+        if lacking:
+            raise ConfigError(f"{where}: lacks {', '.join(map(repr, lacking))}")
+        return config
+
+    def for_history(self) -> dict[str, Any]:
+        """What a history's metadata holds, so that readers of other tools can open it: the settings that are known."""
+        content = self.model_dump(mode="json")
+        content.pop("unknown", None)
+        return content
+
+    def __eq__(self, other: object) -> bool:
+        """By content: an unknown setting reads as NaN, which is not equal to itself."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.model_dump() == other.model_dump()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_unknown(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, dict) or "unknown" not in values:
+            return handler(values)
+        names = values["unknown"]
+        if not isinstance(names, list) or not set(names) <= set(MEMBERSHIP_SETTINGS):
+            raise ValueError(f"unknown: expected some of {', '.join(MEMBERSHIP_SETTINGS)} (got {names!r})")
+        config = handler({key: value for key, value in values.items() if key != "unknown" and key not in names})
+        config._unknown = frozenset(names)
+        for name in ("activation_threshold", "filter_dead_threshold"):
+            if name in config._unknown:
+                config.__dict__[name] = math.nan
+        return config
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if not self._unknown:
+            return content
+        known = {key: value for key, value in content.items() if key not in self._unknown}
+        return {**known, "unknown": sorted(self._unknown)}
 
     @field_validator("module_name_filter", mode="before")
     @classmethod
@@ -93,49 +176,9 @@ class MergeConfig(FrozenConfig):
         return possible if self.iters is None else min(self.iters, possible)
 
     @property
-    def unknown_settings(self) -> list[str]:
-        """Names of the fields whose values are not known; see ForeignMergeConfig."""
-        return []
-
-    @property
     def stable_hash(self) -> str:
         """Equal for equal configs, different when any field differs, the same in every process (SHA-256, hex)."""
         return hashlib.sha256(canonical_json(self).encode()).hexdigest()
-
-
-class ForeignMergeConfig(MergeConfig):
-    """The merge config in a history of another tool: what it does not tell is unknown, not our default.
-
-    Newer versions keep four of the seven fields there (what they leave out belongs to a harvest), or eight. A field
-    that is unknown is in no dump, and reading it raises UnknownSettingError, which is an AttributeError.
-    """
-
-    filter_dead_stat: Literal["max", "mean"] = Field(
-        "max", description="Statistic of a component's importances that filter_dead_threshold is about."
-    )
-
-    @classmethod
-    def from_stored(cls, content: dict[str, Any], where: str) -> MergeConfig:
-        """A config as a history holds it; a plain MergeConfig where its seven fields are all given, and no other.
-
-        Raises:
-            ConfigError: an unknown key, or a value that is not allowed.
-        """
-        if content.keys() == MergeConfig.model_fields.keys():
-            return MergeConfig.from_mapping(content, where)
-        config = cls.from_mapping(content, where)
-        for name in cls.model_fields.keys() - content.keys():
-            del config.__dict__[name]
-        return config
-
-    @property
-    def unknown_settings(self) -> list[str]:
-        return [name for name in type(self).model_fields if name not in self.__dict__]
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).model_fields:
-            raise UnknownSettingError(f"{name} is unknown: the history is of another tool, whose file does not tell it")
-        return object.__getattribute__(self, name)
 
 
 class MergeOptions(FrozenConfig):

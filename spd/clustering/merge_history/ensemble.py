@@ -126,7 +126,7 @@ class MergeHistoryEnsemble:
             "n_iters_max": self.n_iters_max,
             "n_iters_range": list(self.n_iters_range),
             "c_components": self.c_components,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.for_history(),
             "history_metadatas": [history.metadata() for history in self.data],
         }
 

@@ -57,8 +57,8 @@ def summary(record: HistoryRecord, best_n_merges: int | None) -> dict[str, Any]:
         "best_mdl_loss_norm": least,
         "final_mdl_loss_norm": None if mdl is None or not n_iters else float(mdl[-1]),
         "is_complete": record.details.is_complete,
-        "merge_config": record.merge_config.model_dump(mode="json"),
-        "unknown_settings": record.merge_config.unknown_settings,
+        "merge_config": record.known_settings,
+        "unknown_settings": sorted(record.merge_config.unknown),
     }
 
 

@@ -15,9 +15,9 @@ from spd.clustering.plotting.style import (
     RED,
     add_groups_axis,
     label_merges,
+    mark_empty,
     plain_log_ticks,
     power_of_ten_above,
-    say,
     symlog_ticks,
 )
 from spd.errors import SPDError
@@ -81,7 +81,7 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
 
     ax.set_title("Description length")
     if data.mdl is None or len(data.mdl) < 2:
-        say(ax, "not recorded" if data.mdl is None else "no merges")
+        mark_empty(ax, "not recorded" if data.mdl is None else "no merges")
         return ax
     ax.plot(np.arange(len(data.mdl)), data.mdl, color=BLUE, marker=_marker(len(data.mdl)), ms=3)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -117,7 +117,7 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
     """What each merge changed the MDL by: below zero it paid, above zero it cost."""
     ax.set_title("Change by each merge")
     if not len(data.cost_at):
-        say(ax, "not recorded")
+        mark_empty(ax, "not recorded")
         return ax
     middle = (data.min_cost + data.max_cost) / 2
     ax.axhline(0, color="black", lw=0.7)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.clustering.plotting.style import BLUE, GREY, ORANGE, RED, new_figure, say
+from spd.clustering.plotting.style import BLUE, GREY, ORANGE, RED, mark_empty, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
     """Agreement corrected for chance, and where the members have their MDL minima."""
     ax.set_title("Agreement of the members")
     if not view.n_groups.size:
-        say(ax, "no merges that all members have")
+        mark_empty(ax, "no merges that all members have")
         return ax
     ax.fill_between(view.n_groups, view.min, view.max, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
     ax.plot(view.n_groups, view.mean, color=BLUE, marker=".", ms=4, label="mean")
@@ -75,7 +75,7 @@ def draw_doubt(ax: "Axes", view: StabilityView) -> "Axes":
     """Pairs of components that some members put together and others apart."""
     ax.set_title("Pairs of components in doubt")
     if not view.n_groups.size:
-        say(ax, "no merges that all members have")
+        mark_empty(ax, "no merges that all members have")
         return ax
     ax.plot(view.n_groups, 100 * view.doubtful, color=ORANGE, marker=".", ms=4)
     ax.set_ylim(0, 104)

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ import numpy as np
 
 from spd.errors import SPDError, describe_error
 from spd.files.atomic import atomic_write
+from spd.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +27,9 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 MAX_POINTS = 1500
 """Points along an axis of iterations: more than a figure can show."""
 
-_RC: Any = {
+_MAX_NAME_CHARS = 48
+
+_RC: Any = {  # matplotlib's stubs type the keys one by one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -76,7 +82,8 @@ def new_figure(path: Path, width: float, height: float) -> "Iterator[Figure]":
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.03)  # type: ignore[union-attr, call-arg]
         FigureCanvasAgg(figure)
         yield figure
-        with atomic_write(path) as temporary:
+        with atomic_write(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a box is drawn in its place
             figure.savefig(temporary, dpi=160, format="png", facecolor="white", metadata={"Software": None})
 
 
@@ -87,7 +94,7 @@ def spread(n_items: int, n_wanted: int = MAX_POINTS) -> np.ndarray:
     return np.unique(np.linspace(0, n_items - 1, n_wanted).round().astype(np.int64))
 
 
-def grouped_thousands(axis: Any) -> None:
+def grouped_thousands(axis: "Axis") -> None:
     """Write an axis's whole numbers as 12,000."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -95,7 +102,7 @@ def grouped_thousands(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def plain_log_ticks(axis: Any, low: float, high: float) -> None:
+def plain_log_ticks(axis: "Axis", low: float, high: float) -> None:
     """Write a logarithmic axis's numbers as 0.5, 20, 1,000; some between the powers of ten where there are few."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
@@ -129,16 +136,25 @@ def label_merges(ax: "Axes", n_merges: int) -> None:
 def add_groups_axis(ax: "Axes", n_components: int) -> None:
     """Above an axis of merges, the number of groups that are left."""
 
-    def mirror(values: Any) -> Any:
-        return n_components - values
+    def mirror(values: "ArrayLike") -> "ArrayLike":
+        return n_components - np.asarray(values)
 
     top = ax.secondary_xaxis("top", functions=(mirror, mirror))
     top.set_xlabel("groups left")
     grouped_thousands(top.xaxis)
 
 
-def say(ax: "Axes", message: str) -> None:
-    """An axis that has nothing to show says why."""
-    ax.text(0.5, 0.5, message, ha="center", va="center", transform=ax.transAxes, color=GREY)
+def tick_names(names: Sequence[str]) -> list[str]:
+    """Names of others, such as labels, as an axis can show them; to be drawn with `parse_math=False`, since a `$` in
+    one is no formula. Long ones lose their middle, or there would be no room for the axis."""
+    return [
+        name if len(name) <= _MAX_NAME_CHARS else f"{name[: _MAX_NAME_CHARS // 2]}...{name[-_MAX_NAME_CHARS // 2 :]}"
+        for name in map(printable, names)
+    ]
+
+
+def mark_empty(ax: "Axes", reason: str) -> None:
+    """Write on an axis why it has nothing to show."""
+    ax.text(0.5, 0.5, reason, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set_xticks([])
     ax.set_yticks([])

@@ -9,7 +9,12 @@ from matplotlib.figure import Figure
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import HistoryDetails, MergeHistory
-from spd.clustering.plotting import activity, cluster_sizes, costs, distances, merge_state
+from spd.clustering.plotting import activity, cluster_sizes, costs, distances, partition
+from spd.clustering.plotting.coassociation import (
+    CoassociationView,
+    draw_coassociation,
+    save_coassociation_figure,
+)
 from spd.clustering.plotting.figures import save_distance_figure, save_run_figures, save_state_figure
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
@@ -81,7 +86,7 @@ def test_every_axis_is_named_with_its_unit() -> None:
     history = random_history(30)
     path = costs.cost_path(history)
     overview = activity.activity_overview(memberships_of(history, 40))
-    view = merge_state.merge_state_view(memberships_of(history, 40), history.merges[10], 1.0)
+    view = partition.partition_view(memberships_of(history, 40), history.merges[10], 1.0)
     sizes = cluster_sizes.size_classes(history)
     spread = distances.distance_distribution(np.tril(np.ones((29, 3, 3)), -1))
     drawn = [
@@ -93,9 +98,9 @@ def test_every_axis_is_named_with_its_unit() -> None:
         lambda ax: activity.draw_frequencies(ax, overview),
         lambda ax: activity.draw_active_per_sample(ax, overview),
         lambda ax: activity.draw_cosines(ax, overview),
-        lambda ax: merge_state.draw_assignment(ax, view),
-        lambda ax: merge_state.draw_coactivation(ax, view),
-        lambda ax: merge_state.draw_costs(ax, view),
+        lambda ax: partition.draw_assignment(ax, view),
+        lambda ax: partition.draw_coactivation(ax, view),
+        lambda ax: partition.draw_costs(ax, view),
         lambda ax: distances.draw_distances(ax, spread, "matching_dist", 30),
     ]
     for draw in drawn:
@@ -149,3 +154,23 @@ def test_importing_needs_neither_matplotlib_nor_torch() -> None:
     code = "import sys, spd.clustering.plotting.figures as f; print({'matplotlib', 'torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("n_modules", [3, 12])
+def test_any_text_may_be_a_label(tmp_path: Path, n_modules: int, recwarn: pytest.WarningsRecorder) -> None:
+    """Half a formula, a carriage return, an escape sequence, a script that the font lacks, a very long name."""
+    modules = ["$x^{:0", "a\rb", "\x1b[31m", "日本語", "long." * 200][:n_modules]
+    modules += [f"m{k}" for k in range(n_modules - len(modules))]
+    labels = [f"{module}:{k}" for module in modules for k in range(2)]
+    history = MergeHistory.from_config(MergeConfig(), labels)
+    path = save_state_figure(tmp_path / "a.png", memberships_of(history, 20), history)
+    view = CoassociationView(np.eye(len(labels)), len(labels), np.array([0, len(labels)]), labels, "", "title")
+    for image in (pixels(path), pixels(save_coassociation_figure(tmp_path / "b.png", [view]))):
+        assert 0.005 < (image < 0.9).any(axis=2).mean() < 0.95
+    assert not recwarn.list
+    ax = draw_coassociation(Figure().subplots(), view)
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown[0] == "$x^{:0:0"
+    assert shown[2] == r"a\rb:0"
+    assert max(map(len, shown)) < 60
+    assert len(set(shown)) == len(labels)

@@ -13,7 +13,7 @@ from spd.clustering.plotting.cluster_sizes import size_classes
 from spd.clustering.plotting.costs import cost_path
 from spd.clustering.plotting.distances import distance_distribution
 from spd.clustering.plotting.figures import merge_order, state_to_show
-from spd.clustering.plotting.merge_state import merge_state_view
+from spd.clustering.plotting.partition import partition_view
 from spd.clustering.plotting.sampled_activity import block_cosines, group_activity, spread_rows
 from spd.clustering.plotting.style import MAX_POINTS, spread, symlog_ticks
 from tests.clustering.histories import random_history
@@ -143,11 +143,11 @@ def test_a_component_that_is_never_active_is_no_problem() -> None:
 def test_costs_and_coactivation_are_those_of_the_definition(
     soft: bool, max_groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spd.clustering.plotting.merge_state.MAX_GROUPS", max_groups)
+    monkeypatch.setattr("spd.clustering.plotting.partition.MAX_GROUPS", max_groups)
     rng = np.random.default_rng(2)
     memberships = random_memberships(rng, 50, 15, soft)
     merge = GroupMerge.random(15, 7, ensure_groups_nonempty=True, rng=rng)
-    view = merge_state_view(memberships, merge, alpha=1.5)
+    view = partition_view(memberships, merge, alpha=1.5)
 
     inactive = 1 - dense(memberships)
     active = np.stack([1 - inactive[:, merge.group_idxs == g].prod(axis=1) for g in range(7)], axis=1)

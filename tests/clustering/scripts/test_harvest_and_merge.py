@@ -17,9 +17,10 @@ from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.config import member_config
-from spd.clustering.pipeline.sources import MembershipSource
+from spd.clustering.pipeline.sources import SavedHarvestSource, open_source
 from spd.clustering.scripts import run_clustering, run_harvest, run_merge
 from spd.clustering.storage import HarvestPaths, RunPaths
+from tests.clustering.harvest import test_param_decomp
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
 
@@ -68,7 +69,7 @@ def _merge(capsys: pytest.CaptureFixture[str], *arguments: object) -> RunPaths:
 def test_a_harvest_holds_what_it_should(harvest: HarvestPaths, tmp_path: Path) -> None:
     config = ClusteringRunConfig.from_file(harvest.config)
     assert config == ClusteringRunConfig.from_file(_config(tmp_path))
-    saved, direct = Memberships.load(harvest.memberships), MembershipSource(config).memberships(config)
+    saved, direct = Memberships.load(harvest.memberships), open_source(config).memberships(config)
     assert (saved.labels, saved.dead_labels) == (direct.labels, direct.dead_labels)
     assert (saved.to_scipy() != direct.to_scipy()).nnz == 0
     metadata = json.loads(harvest.metadata.read_text())
@@ -116,7 +117,7 @@ def test_members_that_share_a_harvest_draw_samples_of_their_own(
 def test_a_harvest_as_the_activations_of_a_pipeline(harvest: HarvestPaths) -> None:
     config = ClusteringRunConfig(activations_path=str(harvest.directory), batch_size=400)
     saved = Memberships.load(harvest.memberships)
-    source = MembershipSource(config)
+    source = open_source(config)
     assert (source.memberships(config).to_scipy() != saved.to_scipy()).nnz == 0
     members = [source.memberships(member_config(config, "e-0000abcd", idx)) for idx in range(2)]
     for idx, member in enumerate(members):
@@ -126,10 +127,35 @@ def test_a_harvest_as_the_activations_of_a_pipeline(harvest: HarvestPaths) -> No
 
 
 def test_bootstrap_without_an_ensemble(harvest: HarvestPaths) -> None:
-    source = SavedHarvest(harvest, bootstrap=True)
-    drawn = source.memberships(source.config.replaced(dataset_seed=4))
+    saved = SavedHarvest(harvest)
+    drawn = SavedHarvestSource(saved, bootstrap=True).memberships(saved.config.replaced(dataset_seed=4))
     expected = Memberships.load(harvest.memberships).resample_rows(np.random.default_rng(4))
     assert (drawn.to_scipy() != expected.to_scipy()).nnz == 0
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_harvest_of_another_tool(
+    tmp_path: Path, out_dir: Path, capsys: pytest.CaptureFixture[str], is_older: bool
+) -> None:
+    theirs = test_param_decomp
+    older = {"metadata": {"n_samples": 4, "n_components": 3, "labels": theirs.LABELS}, "config": None}
+    theirs.write(HarvestPaths("ch-0123abcd").directory, **(older if is_older else {}))  # type: ignore[arg-type]
+    config = tmp_path / "config.yaml"
+    content = {"activations_path": str(HarvestPaths("ch-0123abcd").directory), "batch_size": 9}
+    config.write_text(yaml.safe_dump(content | {"merge_config": {"alpha": 3.0}}))
+    for arguments, alpha in (([], 1.0), (["--config", config], 3.0)):
+        run = _merge(capsys, "--harvest", "ch-0123abcd", *arguments)
+        history = MergeHistory.read(run.history)
+        assert history.labels == theirs.LABELS
+        written = json.loads(run.config.read_text())
+        assert (written["batch_size"], written["merge_config"]["alpha"]) == (4, alpha)
+        known = {} if is_older else {"activation_threshold": 0.25, "filter_dead_threshold": 0.125}
+        names = ("activation_threshold", "filter_dead_threshold")
+        assert {name: written["merge_config"][name] for name in names if name in written["merge_config"]} == known
+        assert written.get("filter_dead_stat") == (None if is_older else "mean")
+    assert run_clustering.main(["--config", str(config)]) == 0
+    direct = RunPaths(_id(capsys.readouterr().out))
+    assert json.loads(direct.config.read_text()) == written
 
 
 @pytest.mark.parametrize(
@@ -165,6 +191,11 @@ def test_a_harvest_that_is_not_there_or_not_complete(
     harvest.memberships.write_bytes(content[: len(content) // 2])
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "memberships.npz" in capsys.readouterr().err
+    harvest.memberships.write_bytes(content)
+    drawn = Memberships.load(harvest.memberships).resample_rows(np.random.default_rng(0))
+    drawn.save(harvest.memberships)
+    assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
+    assert "memberships.npz: is not the file that was harvested" in capsys.readouterr().err
     harvest.metadata.unlink()
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "is not complete" in capsys.readouterr().err
