@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from spd.clustering.consts import MergePair
+from spd.errors import ConfigError
 from spd.files.config import FrozenConfig
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ SamplerName = Literal["range", "mcmc", "exp_rank"]
 MEMBERSHIP_SETTINGS = ("activation_threshold", "filter_dead_threshold", "filter_dead_stat", "module_name_filter")
 """How importances became memberships; files of other tools tell all, some or none of it. filter_dead_stat is a field of
 ClusteringRunConfig."""
-
-_DEAD_STATS = (("filter_dead_stat", "max"), ("filter_dead_stat", "mean"))
 
 # For each sampler its one parameter: name, default, and what is allowed.
 _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] = {
@@ -85,20 +84,34 @@ class MergeConfig(FrozenConfig):
     @classmethod
     def from_history(cls, content: dict[str, Any], where: str) -> Self:
         """The merge config of a history of any tool: with four, seven or eight keys. A setting that is not told is
-        unknown, not our default.
+        unknown, not our default; filter_dead_stat, the eighth, is left to the caller.
 
         Raises:
             ConfigError: one sentence with every problem found.
         """
-        told = {key: value for key, value in content.items() if (key, value) not in _DEAD_STATS}
+        told = {key: value for key, value in content.items() if key != "filter_dead_stat"}
         unknown = [name for name in MEMBERSHIP_SETTINGS if name not in content and name in cls.model_fields]
-        return cls.from_mapping({"unknown": unknown, **told}, where)
+        if "filter_dead_threshold" in unknown and "filter_dead_stat" not in content:
+            unknown.append("filter_dead_stat")
+        config = cls.from_mapping({"unknown": unknown, **told}, where)
+        lacking = [name for name in cls.model_fields if name not in (*MEMBERSHIP_SETTINGS, *content)]
+        if lacking:
+            raise ConfigError(f"{where}: lacks {', '.join(map(repr, lacking))}")
+        return config
 
     def for_history(self) -> dict[str, Any]:
         """What a history's metadata holds, so that readers of other tools can open it: the settings that are known."""
         content = self.model_dump(mode="json")
         content.pop("unknown", None)
         return content
+
+    def __eq__(self, other: object) -> bool:
+        """By content: an unknown setting reads as NaN, which is not equal to itself."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.model_dump() == other.model_dump()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
 
     @model_validator(mode="wrap")
     @classmethod

@@ -94,7 +94,7 @@ SEVEN = {**FOUR, "activation_threshold": 0.1, "filter_dead_threshold": 0.2, "mod
 @pytest.mark.parametrize(
     ("content", "unknown"),
     [
-        (FOUR, {"activation_threshold", "filter_dead_threshold", "module_name_filter"}),
+        (FOUR, {"activation_threshold", "filter_dead_threshold", "module_name_filter", "filter_dead_stat"}),
         (SEVEN, set()),
         ({**SEVEN, "filter_dead_stat": "mean"}, set()),
     ],
