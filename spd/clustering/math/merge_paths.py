@@ -29,10 +29,8 @@ def smallest_int_dtype(largest: int) -> np.dtype:
     return np.dtype(np.int64)
 
 
-def pairs_to_component_merges(
-    selected_pairs: Int[np.ndarray, "n_iters 2"], n_components: int
-) -> Int[np.ndarray, "n_iters 2"]:
-    """(kept, absorbed) least components of each merge, from group indices just before it (in either order).
+def pairs_to_component_merges(selected_pairs: np.ndarray, n_components: int) -> Int[np.ndarray, "n_iters 2"]:
+    """(kept, absorbed) least components of each merge, from (n_iters, 2) group indices just before it, in any order.
 
     O(T log n).
 
