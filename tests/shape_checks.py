@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Self
 
-from beartype import beartype
+import numpy as np
+from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+
+_CONF = BeartypeConf(is_pep484_tower=True, hint_overrides=BeartypeHintOverrides({int: int | np.integer}))
+"""An integer is a float to a type checker, and one of numpy's is an integer to everybody."""
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -11,4 +15,4 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     annotations = getattr(function, "__annotations__", {})
     if Self in annotations.values():
         function.__annotations__ = {name: hint for name, hint in annotations.items() if hint is not Self}
-    return beartype(function)
+    return beartype(function, conf=_CONF)

@@ -52,6 +52,7 @@ def test_nothing_is_recommended_for_noise() -> None:
     assert advice.reason.startswith("None can be recommended")
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(tmp_path) -> None:
     memberships, _ = groups_of(5, 3)
     alone, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4])

@@ -19,6 +19,8 @@ from spd.clustering.plotting.figures import save_distance_figure, save_run_figur
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["costs.png", "cluster_sizes.png", "activations.png", "merge_state.png"]
 
 
@@ -156,7 +158,7 @@ def test_importing_needs_neither_matplotlib_nor_torch() -> None:
 
 @pytest.mark.parametrize("n_modules", [3, 12])
 def test_any_text_may_be_a_label(tmp_path: Path, n_modules: int, recwarn: pytest.WarningsRecorder) -> None:
-    """Half a formula, a carriage return, an escape sequence, a script that the font lacks, a name longer than the figure."""
+    """Half a formula, a carriage return, an escape sequence, a script the font lacks, a name longer than the figure."""
     modules = ["$x^{:0", "a\rb", "\x1b[31m", "日本語", "long." * 200][:n_modules]
     modules += [f"m{k}" for k in range(n_modules - len(modules))]
     labels = [f"{module}:{k}" for module in modules for k in range(2)]
