@@ -105,14 +105,6 @@ class MergeConfig(FrozenConfig):
         content.pop("unknown", None)
         return content
 
-    def __eq__(self, other: object) -> bool:
-        """By content: an unknown setting reads as NaN, which is not equal to itself."""
-        if type(other) is not type(self):
-            return NotImplemented
-        return self.model_dump() == other.model_dump()  # type: ignore[attr-defined]
-
-    __hash__ = None  # type: ignore[assignment]
-
     @model_validator(mode="wrap")
     @classmethod
     def _take_unknown(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:

@@ -14,6 +14,8 @@ from spd.clustering.merge_history import MergeHistory
 from spd.clustering.scripts.calc_consensus import main
 from spd.clustering.storage import EnsemblePaths, RunPaths
 
+pytestmark = pytest.mark.slow
+
 ENSEMBLE = "e-0000000b"
 LABELS = ["a:0", "a:1", "b:0", "b:1"]
 

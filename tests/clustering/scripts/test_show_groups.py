@@ -13,6 +13,8 @@ from spd.clustering.pipeline.sources import open_source
 from spd.clustering.report.group_inputs import Selection, Strengths, describe_groups, describe_tokens
 from spd.clustering.scripts.show_groups import main
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["In", " the", " beginning", " God"]
 
 
