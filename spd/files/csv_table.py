@@ -2,9 +2,9 @@
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from spd.files.atomic import write_output
+from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,5 +21,6 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
     """
     texts = frame.select_dtypes(exclude=["number", "bool"])
     has_return = any("\r" in str(value) for column in texts for value in texts[column].unique())
-    quoting = csv.QUOTE_NONNUMERIC if has_return or any("\r" in str(name) for name in frame) else csv.QUOTE_MINIMAL
-    write_output(path, lambda file: frame.to_csv(file, index=False, quoting=quoting, errors="backslashreplace"))
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    with atomic_write(path, keep_mode=True) as temporary:
+        frame.to_csv(temporary, index=False, quoting=quoting, encoding="utf-8", errors="backslashreplace")

@@ -12,7 +12,7 @@ from spd.clustering.harvest.progress import HarvestProgress
 from spd.clustering.harvest.saved import save_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.ensemble import check_output_directory
-from spd.clustering.pipeline.sources import open_source
+from spd.clustering.pipeline.sources import MembershipSource, open_source
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, SPDError
@@ -32,11 +32,14 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     if config.ensemble_id is not None:
         raise ConfigError(f"ensemble_id: a harvest belongs to no ensemble, leave it out (got {config.ensemble_id!r})")
     paths = HarvestPaths(harvest_id)
+    source = open_source(config)
+    config = source.run_config(config)
     with _begun(paths, config):
+        made_from = source.fingerprints()
         started = time.monotonic()
-        memberships = _memberships(config)
+        memberships = _memberships(config, source)
         seconds = time.monotonic() - started
-        save_harvest(paths, config, memberships, seconds)
+        save_harvest(paths, config, memberships, seconds, made_from)
     logger.info(
         "%d samples in %.1f s (%.0f/s); %d components alive (%d dead), %.1f active on a sample",
         memberships.n_samples,
@@ -49,8 +52,7 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     return paths
 
 
-def _memberships(config: ClusteringRunConfig) -> Memberships:
-    source = open_source(config)
+def _memberships(config: ClusteringRunConfig, source: MembershipSource) -> Memberships:
     source.load(config)
     progress = HarvestProgress(source.expected_samples(config))
     with StatusLine() as status:

@@ -1,10 +1,11 @@
 """The members of an ensemble before work on them begins: which are finished and whole, which are to be made."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from spd.clustering.ensemble_registry import RegisteredMember, set_member_state
 from spd.clustering.pipeline.ensemble import Pipeline
-from spd.clustering.pipeline.provenance import Prints, file_print
+from spd.clustering.pipeline.provenance import Fingerprints
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.sources import MembershipSource
 from spd.errors import ConfigError
@@ -16,17 +17,17 @@ ADDED_BY_HAND = (
 """Why a member of an ensemble without a config is not made by --resume."""
 
 
-def source_prints(source: MembershipSource) -> Prints:
-    """Prints of the files that the memberships come from.
+def source_fingerprints(source: MembershipSource) -> Fingerprints:
+    """Fingerprints of the files that the memberships come from, by a name that stays when all is moved.
 
     Raises:
         SPDError: one cannot be read.
     """
-    return {name: file_print(path) for name, path in source.input_files().items()}
+    return {Path(path).name: found for path, found in source.fingerprints().items()}
 
 
 def unfinished_members(
-    pipeline: Pipeline, members: Sequence[RegisteredMember], inputs: Prints | None
+    pipeline: Pipeline, members: Sequence[RegisteredMember], inputs: Fingerprints | None
 ) -> list[RegisteredMember]:
     """Those on which something is left to do; of the others the registry then says `done`.
 

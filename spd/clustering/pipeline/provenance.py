@@ -4,35 +4,25 @@ A manifest stands beside a set of files that are made together. It holds the set
 and checksum) and the files themselves (likewise). The set is current when the manifest, written last, can be read,
 settings and sources are those of now, and every file is the one that was written.
 
-    {"schema_version": 1, "settings": {...}, "sources": {name: {"bytes": ..., "sha256": ...}}, "files": {likewise}}
+    {"schema_version": 1, "settings": {...}, "sources": {name: {"size": ..., "sha256": ...}}, "files": {likewise}}
 
 Names of files are relative to the directory that they lie in, so that a directory can be moved.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json, write_json
+from spd.files.fingerprint import Fingerprint, fingerprint
 
 _SCHEMA_VERSION = 1
-_CHUNK = 1 << 20
 
 
-class FilePrint(TypedDict):
-    """By which a file's content is known again."""
-
-    bytes: int
-    sha256: str
-
-
-Prints = dict[str, FilePrint]
-
-_known: dict[tuple[str, int, int, int], FilePrint] = {}
-"""Prints that this process has computed, by path, inode, size and time of change: members share their sources."""
+Fingerprints = dict[str, Fingerprint]
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +31,13 @@ class Manifest:
 
     Attributes:
         settings: JSON, all that decides the content beside the sources.
-        sources: prints of what was read.
-        files: prints of what was written; empty while it is being made.
+        sources: fingerprints of what was read.
+        files: fingerprints of what was written; empty while it is being made.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
-    sources: Prints = field(default_factory=dict)
-    files: Prints = field(default_factory=dict)
+    sources: Fingerprints = field(default_factory=dict)
+    files: Fingerprints = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -67,7 +57,7 @@ class Manifest:
         """
         write_json(path, {"schema_version": _SCHEMA_VERSION, **asdict(self)})
 
-    def is_of(self, settings: Mapping[str, Any] | None, sources: Prints) -> bool:
+    def is_of(self, settings: Mapping[str, Any] | None, sources: Fingerprints) -> bool:
         """Whether it was made from these; settings None: any."""
         return self.sources == sources and (settings is None or self.settings == settings)
 
@@ -95,56 +85,34 @@ def has_manifest(path: Path) -> bool:
     return True
 
 
-def file_print(path: Path) -> FilePrint:
-    """Size and SHA-256 of a file.
-
-    Raises:
-        SPDError: it cannot be read.
-    """
-    try:
-        status = path.stat()
-        key = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
-        if key not in _known:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-            _known[key] = FilePrint(bytes=status.st_size, sha256=digest.hexdigest())
-        return _known[key]
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file") from error
-    except OSError as error:
-        raise SPDError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def prints_of(files: Iterable[Path], directory: Path) -> Prints:
-    """Prints by name relative to a directory.
+def fingerprints_of(files: Iterable[Path], directory: Path) -> Fingerprints:
+    """Fingerprints by name relative to a directory.
 
     Raises:
         SPDError: one cannot be read.
     """
-    return {str(file.relative_to(directory)): file_print(file) for file in files}
+    return {str(file.relative_to(directory)): fingerprint(file) for file in files}
 
 
-def describe_change(name: str, was: FilePrint | None, now: FilePrint | None) -> str:
+def describe_change(name: str, was: Fingerprint | None, now: Fingerprint | None) -> str:
     """How a source differs, for people."""
     if was is None:
         return f"{name} was not there"
     if now is None:
         return f"{name} is gone"
-    if was["bytes"] != now["bytes"]:
+    if was["size"] != now["size"]:
         return f"{name} had {was['bytes']:,} bytes, now {now['bytes']:,}"
     return f"{name} has another content of the same size"
 
 
-def changed_sources(was: Prints, now: Prints) -> list[str]:
+def changed_sources(was: Fingerprints, now: Fingerprints) -> list[str]:
     """How sources differ, a phrase each."""
     names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     return [describe_change(name, was.get(name), now.get(name)) for name in names]
 
 
-def _is_same(path: Path, expected: FilePrint) -> bool:
+def _is_same(path: Path, expected: Fingerprint) -> bool:
     try:
-        return path.stat().st_size == expected["bytes"] and file_print(path) == expected
+        return path.stat().st_size == expected["size"] and fingerprint(path) == expected
     except (SPDError, OSError, KeyError, TypeError):
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from spd.clustering import consensus
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import history_prints, product_state, read_ensemble, record_product
+from spd.clustering.pipeline.comparison import history_fingerprints, product_state, read_ensemble, record_product
 from spd.clustering.pipeline.ensemble import stored_run_config
 from spd.clustering.pipeline.provenance import read_manifest
 from spd.clustering.plotting.style import best_effort
@@ -41,7 +41,7 @@ class StableGroupsSettings:
 
 def write_stable_groups(
     paths: EnsemblePaths, settings: StableGroupsSettings | None = None, *, require_all: bool = False
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
@@ -55,7 +55,7 @@ def write_stable_groups(
     """
     settings = settings or StableGroupsSettings()
     members, ensemble = read_ensemble(paths, require_all=require_all)
-    sources = history_prints(paths, members)
+    sources = history_fingerprints(paths, members)
     config = stored_run_config(paths)
     content = write_stable_groups_of(
         paths.directory,
@@ -92,7 +92,7 @@ def write_stable_groups_of(
     spd_run: str | None = None,
     cut: consensus.Cut | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """The same for histories that are at hand, into any directory."""
     paths = EnsemblePaths.at(directory)
     cuts = consensus.cut_members(histories, cut or consensus.Cut())
@@ -119,7 +119,7 @@ def stable_groups_are_current(paths: EnsemblePaths) -> bool:
     return product_state(paths, STABLE_GROUPS) == "current"
 
 
-def _save_figures(directory: Path, content: dict[str, Any], found: consensus.Consensus) -> None:
+def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
     from spd.clustering.plotting import coassociation, stability
 
     stability.save_stability_figure(directory / FIGURES[0], content)

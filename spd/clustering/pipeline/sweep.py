@@ -7,6 +7,7 @@ from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus.sweep import AlphaResult, recommend, sweep_alphas
+from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.sources import open_source
 from spd.clustering.pipeline.stable_groups import write_stable_groups_of
@@ -57,7 +58,6 @@ def run_sweep(
         alphas,
         range(config.seed, config.seed + n_seeds),
         n_workers=n_workers,
-        scratch=directory,
         report=lambda line: logger.debug("%s", line),
     )
     advice = recommend(results)
@@ -102,5 +102,6 @@ def load_memberships(config: ClusteringRunConfig, path: Path | None) -> Membersh
     if config.ensemble_id is not None:
         raise ConfigError(f"ensemble_id: a sweep belongs to no ensemble, leave it out (got {config.ensemble_id!r})")
     if path is not None:
-        return Memberships.load(path)
+        harvest = find_harvest(path)
+        return Memberships.load(path) if harvest is None else SavedHarvest(harvest).load()
     return open_source(config).memberships(config)

@@ -70,6 +70,7 @@ def _start(arguments: argparse.Namespace) -> None:
     config = ensemble.read_pipeline_config(arguments.config, given_flags(arguments, *names))
     run_config = ensemble.effective_run_config(config, given_flags(arguments, "dataset_streaming"))
     source = open_source(run_config)
+    run_config = source.run_config(run_config)
     if arguments.dry_run:
         from spd.clustering.pipeline.plan import describe_plan
 
@@ -111,10 +112,10 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _submit(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:
-    from spd.clustering.pipeline.members import source_prints
+    from spd.clustering.pipeline.members import source_fingerprints
     from spd.clustering.pipeline.slurm import submit_pipeline
 
-    inputs = None if source is None else source_prints(source)
+    inputs = None if source is None else source_fingerprints(source)
     submit_pipeline(pipeline, inputs, track_resources=arguments.track_resources_calc_distances)
 
 

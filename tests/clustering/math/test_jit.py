@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 KERNEL = """
 @kernel()
 def f{k}(x):
@@ -18,8 +20,9 @@ import numba
 logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
 numba.njit(lambda x: x + 1)(1)  # what numba imports late is there before another user may not read it
 if "BECOME" in os.environ:
-    os.setgid(65534)
-    os.setuid(65534)
+    number = int(os.environ["BECOME"])
+    os.setgid(number)
+    os.setuid(number)
 sys.path.insert(0, sys.argv[1])
 import kernels
 if "FULL" in os.environ:
@@ -39,15 +42,14 @@ def write_kernels(directory: Path, n: int = N_KERNELS) -> Path:
     return directory
 
 
-def run(directory: Path, **environment: str) -> tuple[dict[str, Any], str]:
+def run(directory: Path, cwd: Path | None = None, **environment: str) -> tuple[dict[str, Any], str]:
     """By kernel: its result for 10, and whether it was in the cache; and what went to stderr."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ("SPD_KERNEL_CACHE_WARNED", "HOME")}
-    inherited.pop("NUMBA_CACHE_DIR", None)
+    ours = ("SPD_KERNEL_CACHE_WARNED", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     code = [sys.executable, "-c", RUN, str(directory)]
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        code, capture_output=True, text=True, env={**inherited, **paths, **environment}, check=False, timeout=300
-    )
+    whole = {**inherited, **paths, **environment}
+    done = subprocess.run(code, capture_output=True, text=True, env=whole, cwd=cwd, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
@@ -90,20 +92,27 @@ def test_a_kernel_that_changed_is_compiled_again(tmp_path: Path) -> None:
     assert run(directory, NUMBA_CACHE_DIR=cache) == (results(0, 1), "")
 
 
-def test_no_place_for_a_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", ["65534", "54321"])
+def test_no_place_for_a_cache(tmp_path: Path, user: str) -> None:
+    """Nobody's home is no directory; a user without a name, as in a container, has none at all."""
     directory = write_kernels(tmp_path / "package", 2)
     directory.chmod(0o555)
     for parent in (tmp_path, *list(tmp_path.parents)[:3]):
         parent.chmod(parent.stat().st_mode | 0o055)
-    unwritable = {"HOME": str(directory), "XDG_CACHE_HOME": str(directory / "cache"), "NUMBA_CACHE_DIR": str(directory)}
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd").chmod(0o777)
+    unwritable = {"HOME": str(directory), "NUMBA_CACHE_DIR": str(directory)} if user == "65534" else {}
     if os.geteuid() == 0:
-        unwritable["BECOME"] = "nobody"
-    got, warned = run(directory, **unwritable)
+        unwritable["BECOME"] = user
+    elif user != "65534":
+        pytest.skip("only root can become another user")
+    got, warned = run(directory, tmp_path / "cwd", **unwritable)
     assert got == results(0, 2)
     assert len(warned.splitlines()) == 1
     assert "numba finds no place for a cache, so kernels are compiled again in each process" in warned
     assert "set NUMBA_CACHE_DIR" in warned
     assert sorted(os.listdir(directory)) == ["kernels.py"]
+    assert not os.listdir(tmp_path / "cwd")
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+import numba
 
 from spd.errors import with_class
 
@@ -35,7 +35,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile with numba (`options` of its njit); division by zero follows IEEE, as in numpy."""
 
     def compile_lazily(function: Callable[..., Any]) -> Any:
-        compiler: Any = njit  # its annotations do not know all of its options
+        compiler: Any = numba.njit  # its annotations do not know all of its options
         dispatcher = compiler(error_model="numpy", no_cfunc_wrapper=True, **options)(function)
         if hasattr(dispatcher, "enable_caching"):  # a plain function where NUMBA_DISABLE_JIT is set
             _enable_cache(dispatcher, Path(function.__code__.co_filename).parent)
@@ -52,6 +52,7 @@ def helper(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def _enable_cache(dispatcher: Any, folder: Path) -> None:
     """Give numba's dispatcher a cache that is good for as long as `folder` does not change; none where none can be."""
     try:
+        _check_home(folder)
         dispatcher.enable_caching()
     except Exception as error:  # numba finds no directory that it may write to
         _warn(
@@ -64,6 +65,17 @@ def _enable_cache(dispatcher: Any, folder: Path) -> None:
         return  # a numba whose insides are others: its own cache remains
     _seal(getattr(cache, "_cache_file", None), _stamp(folder))
     dispatcher._cache = _DoubtedCache(cache)
+
+
+def _check_home(folder: Path) -> None:
+    """Where nobody knows a home, numba would make a directory named `~` in the working one.
+
+    Raises:
+        FileNotFoundError: it would.
+    """
+    is_elsewhere = any(os.environ.get(name) for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"))
+    if not is_elsewhere and not os.access(folder, os.W_OK) and os.path.expanduser("~").startswith("~"):
+        raise FileNotFoundError("no home directory")
 
 
 class _DoubtedCache:
