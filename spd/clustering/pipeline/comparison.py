@@ -14,10 +14,10 @@ import numpy as np
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.clustering.pipeline.provenance import (
+    Fingerprints,
     Manifest,
-    Prints,
+    fingerprints_of,
     has_manifest,
-    prints_of,
     read_manifest,
 )
 from spd.clustering.pipeline.run_state import is_finished, working_on
@@ -99,25 +99,25 @@ def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] |
     if not has_manifest(paths.manifest(product)):
         return "unknown"
     manifest = read_manifest(paths.manifest(product))
-    if manifest is None or not manifest.is_of(settings, history_prints(paths, finished_members(paths))):
+    if manifest is None or not manifest.is_of(settings, history_fingerprints(paths, finished_members(paths))):
         return "stale"
     return "stale" if manifest.lost(paths.directory) else "current"
 
 
 def record_product(
-    paths: EnsemblePaths, product: str, settings: dict[str, Any], sources: Prints, files: Iterable[Path]
+    paths: EnsemblePaths, product: str, settings: dict[str, Any], sources: Fingerprints, files: Iterable[Path]
 ) -> None:
     """Write the manifest of a product, once all of its files are written; a figure that was not drawn is left out.
 
     Raises:
         SPDError: it cannot be written.
     """
-    written = prints_of((file for file in files if file.is_file()), paths.directory)
+    written = fingerprints_of((file for file in files if file.is_file()), paths.directory)
     Manifest(settings, sources, written).write(paths.manifest(product))
 
 
-def history_prints(paths: EnsemblePaths, members: Sequence[RegisteredMember]) -> Prints:
-    """Prints of the members' histories, by run id.
+def history_fingerprints(paths: EnsemblePaths, members: Sequence[RegisteredMember]) -> Fingerprints:
+    """Fingerprints of the members' histories, by run id.
 
     Raises:
         SPDError: one cannot be read.
@@ -135,7 +135,7 @@ def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> Merg
         members, ensemble = read_ensemble(paths, require_all=require_all)
         settings = {"registered": [member.run_id for member in registered_members(paths)]}
         if product_state(paths, MERGE_ARRAY, settings) != "current":
-            sources = history_prints(paths, members)
+            sources = history_fingerprints(paths, members)
             _write_merge_array(paths, members, ensemble)
             record_product(paths, MERGE_ARRAY, settings, sources, [paths.merge_array, paths.meta])
     return ensemble
@@ -174,7 +174,7 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
         SPDError: see read_ensemble; the method is not known; a file cannot be written.
     """
     checked_method(method)
-    sources = history_prints(paths, finished_members(paths))
+    sources = history_fingerprints(paths, finished_members(paths))
     ensemble = collect_ensemble(paths, require_all=require_all)
     distances = ensemble.get_distances(method)  # type: ignore[arg-type]
     write_npz(paths.distances(method), {"distances": distances})

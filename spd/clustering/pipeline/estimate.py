@@ -66,23 +66,20 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         SPDError: the model or the data cannot be used.
     """
     keeps_all = config.merge_config.replaced(filter_dead_threshold=0.0)
-    first_trial = config.replaced(batch_size=min(_TRIAL_ITEMS, config.batch_size), n_tokens=None)
     n_expected = source.expected_samples(config)
-    is_read_whole = n_expected is None or n_expected == source.expected_samples(first_trial)  # a file, a harvest
-    items, seconds, is_first = config.batch_size if is_read_whole else first_trial.batch_size, 0.0, True
+    items, is_first = config.batch_size if n_expected is None else min(_TRIAL_ITEMS, config.batch_size), True
     while True:
-        n_tokens = config.n_tokens if is_read_whole else None
-        trial = config.replaced(batch_size=items, n_tokens=n_tokens, merge_config=keeps_all)
+        trial = config.replaced(batch_size=items, n_tokens=None, merge_config=keeps_all)
         source.load(trial)
         started = time.monotonic()
         found = source.memberships(trial)
         seconds = time.monotonic() - started
-        if is_read_whole or (not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size)):
+        is_all = items == config.batch_size or found.n_samples == n_expected
+        if n_expected is None or (not is_first and (seconds > _TRIAL_SECONDS or is_all)):
             break
         items, is_first = min(4 * items, config.batch_size), False
-    factor = config.batch_size / items
-    n_samples = round(found.n_samples * factor)
-    n_samples = min(n_samples, config.n_tokens or n_samples)
+    factor = 1.0 if is_all else config.batch_size / items
+    n_samples = found.n_samples if n_expected is None else n_expected
     mean_active = found.nnz / max(found.n_samples, 1)
     limit = config.merge_options.memory_limit_gb
     return Estimate(
@@ -91,7 +88,7 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         mean_active,
         seconds * factor,
         peak_bytes() + 8 * n_samples * mean_active,
-        "all of them were read" if is_read_whole else f"tried on {items:,} items",
+        "all of them were read" if is_all else f"tried on {items:,} items",
         math.inf if limit is None else limit * 1e9,
     )
 

@@ -34,10 +34,10 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     paths = HarvestPaths(harvest_id)
     source = open_source(config)
     config = source.run_config(config)
-    made_from = source.fingerprints()
     with _begun(paths, config):
+        made_from = source.fingerprints()
         started = time.monotonic()
-        memberships = _memberships(source, config)
+        memberships = _memberships(config, source)
         seconds = time.monotonic() - started
         save_harvest(paths, config, memberships, seconds, made_from)
     logger.info(
@@ -52,7 +52,7 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     return paths
 
 
-def _memberships(source: MembershipSource, config: ClusteringRunConfig) -> Memberships:
+def _memberships(config: ClusteringRunConfig, source: MembershipSource) -> Memberships:
     source.load(config)
     progress = HarvestProgress(source.expected_samples(config))
     with StatusLine() as status:

@@ -19,7 +19,7 @@ from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.member import harvest_run
 from spd.clustering.pipeline.member_merge import PRELOAD, MergePlace, Report, merge_run
-from spd.clustering.pipeline.members import ADDED_BY_HAND, source_prints, unfinished_members
+from spd.clustering.pipeline.members import ADDED_BY_HAND, source_fingerprints, unfinished_members
 from spd.clustering.pipeline.run_state import (
     Failure,
     describe_failures,
@@ -88,7 +88,7 @@ def _run_members(
     pipeline: Pipeline, options: LocalOptions, source: MembershipSource | None, status: StatusLine
 ) -> list[Failure]:
     members = pipeline.members()
-    todo = unfinished_members(pipeline, members, None if source is None else source_prints(source))
+    todo = unfinished_members(pipeline, members, None if source is None else source_fingerprints(source))
     if source is None:
         return [Failure(member_name(member.idx), ADDED_BY_HAND) for member in todo]
     if not todo:

@@ -13,7 +13,6 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import Cut, cut_members, find_consensus
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
-from spd.clustering.pipeline.history_shim import checked_iteration, n_merges_at, partition_after
 from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import MissingFileError, SPDError
@@ -71,10 +70,11 @@ def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
     """(number of merges, clusters) of a history at an iteration."""
     history = MergeHistory.read(path)
     try:
-        n_merges = n_merges_at(history, iteration)
+        n_merges = history.n_merges_at(iteration)
     except SPDError as error:
-        raise SPDError(f"{path}: {error}") from error
-    return n_merges, _clusters(history.labels, partition_after(history, n_merges))
+        hint = "; give a number to --iteration" if iteration == "best" else ""
+        raise SPDError(f"{path}: {error}{hint}") from error
+    return n_merges, _clusters(history.labels, history.partition_after(n_merges))
 
 
 def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
@@ -175,10 +175,10 @@ def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
 
 
 def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
-    try:
-        return checked_iteration(iteration, n_iterations)
-    except SPDError as error:
-        raise SPDError(f"{where}: {error}") from error
+    if not -n_iterations <= iteration < n_iterations:
+        existing = f"they are 0 .. {n_iterations - 1}" if n_iterations else "no merge was made"
+        raise SPDError(f"{where}: there is no iteration {iteration}, {existing}")
+    return iteration % n_iterations
 
 
 def _member_indices(meta: dict[str, Any]) -> list[int]:

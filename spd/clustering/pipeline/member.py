@@ -9,7 +9,7 @@ from spd.clustering.execution.stamp import ExecutionStamp
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.pipeline.member_merge import MergePlace, merge_run
-from spd.clustering.pipeline.members import source_prints
+from spd.clustering.pipeline.members import source_fingerprints
 from spd.clustering.pipeline.run_record import begin_record, is_whole
 from spd.clustering.pipeline.run_state import clear_half_written, has_saved_memberships, recorded, working_on
 from spd.clustering.pipeline.sources import MembershipSource, Progress, open_source
@@ -35,7 +35,7 @@ def run_clustering(
     if source is None:
         source = open_source(config)
         config = source.run_config(config)
-    if is_whole(paths, config, source_prints(source)):
+    if is_whole(paths, config, source_fingerprints(source)):
         logger.info("%s is finished already", paths.directory)
         return paths
     log_to_file(paths.log)
@@ -86,7 +86,7 @@ def harvest_run(
         ConfigError: what an earlier call left is of another config or other data.
         SPDError: the memberships cannot be made; a file cannot be written; another process works on this run.
     """
-    inputs = source_prints(source)
+    inputs = source_fingerprints(source)
     with working_on(paths):
         if is_whole(paths, config, inputs):
             return

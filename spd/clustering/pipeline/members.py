@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spd.clustering.ensemble_registry import RegisteredMember, set_member_state
 from spd.clustering.pipeline.ensemble import Pipeline
-from spd.clustering.pipeline.provenance import Prints
+from spd.clustering.pipeline.provenance import Fingerprints
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.sources import MembershipSource
 from spd.errors import ConfigError
@@ -17,17 +17,17 @@ ADDED_BY_HAND = (
 """Why a member of an ensemble without a config is not made by --resume."""
 
 
-def source_prints(source: MembershipSource) -> Prints:
-    """Fingerprints of the files that the memberships come from, by name: a directory may be moved.
+def source_fingerprints(source: MembershipSource) -> Fingerprints:
+    """Fingerprints of the files that the memberships come from, by a name that stays when all is moved.
 
     Raises:
         SPDError: one cannot be read.
     """
-    return {Path(path).name: print_ for path, print_ in source.fingerprints().items()}
+    return {Path(path).name: found for path, found in source.fingerprints().items()}
 
 
 def unfinished_members(
-    pipeline: Pipeline, members: Sequence[RegisteredMember], inputs: Prints | None
+    pipeline: Pipeline, members: Sequence[RegisteredMember], inputs: Fingerprints | None
 ) -> list[RegisteredMember]:
     """Those on which something is left to do; of the others the registry then says `done`.
 

@@ -21,7 +21,8 @@ from spd.files.fingerprint import Fingerprint, fingerprint
 _SCHEMA_VERSION = 1
 
 
-Prints = dict[str, Fingerprint]
+Fingerprints = dict[str, Fingerprint]
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Manifest:
 
     Attributes:
         settings: JSON, all that decides the content beside the sources.
-        sources: prints of what was read.
-        files: prints of what was written; empty while it is being made.
+        sources: fingerprints of what was read.
+        files: fingerprints of what was written; empty while it is being made.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
-    sources: Prints = field(default_factory=dict)
-    files: Prints = field(default_factory=dict)
+    sources: Fingerprints = field(default_factory=dict)
+    files: Fingerprints = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -56,7 +57,7 @@ class Manifest:
         """
         write_json(path, {"schema_version": _SCHEMA_VERSION, **asdict(self)})
 
-    def is_of(self, settings: Mapping[str, Any] | None, sources: Prints) -> bool:
+    def is_of(self, settings: Mapping[str, Any] | None, sources: Fingerprints) -> bool:
         """Whether it was made from these; settings None: any."""
         return self.sources == sources and (settings is None or self.settings == settings)
 
@@ -84,8 +85,8 @@ def has_manifest(path: Path) -> bool:
     return True
 
 
-def prints_of(files: Iterable[Path], directory: Path) -> Prints:
-    """Prints by name relative to a directory.
+def fingerprints_of(files: Iterable[Path], directory: Path) -> Fingerprints:
+    """Fingerprints by name relative to a directory.
 
     Raises:
         SPDError: one cannot be read.
@@ -104,7 +105,7 @@ def describe_change(name: str, was: Fingerprint | None, now: Fingerprint | None)
     return f"{name} has another content of the same size"
 
 
-def changed_sources(was: Prints, now: Prints) -> list[str]:
+def changed_sources(was: Fingerprints, now: Fingerprints) -> list[str]:
     """How sources differ, a phrase each."""
     names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     return [describe_change(name, was.get(name), now.get(name)) for name in names]

@@ -15,7 +15,7 @@ from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.provenance import Manifest, Prints, changed_sources, prints_of
+from spd.clustering.pipeline.provenance import Fingerprints, Manifest, changed_sources, fingerprints_of
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, MissingFileError, SPDError
@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = ("wandb_project", "wandb_entity", "logging_intervals", "micro_
 """Fields of a run's config that do not change its result."""
 
 
-def begin_record(paths: RunPaths, config: ClusteringRunConfig, inputs: Prints) -> None:
+def begin_record(paths: RunPaths, config: ClusteringRunConfig, inputs: Fingerprints) -> None:
     """Before the harvest: bind what will be made to the config and the data.
 
     Raises:
@@ -46,15 +46,15 @@ def complete_record(paths: RunPaths) -> None:
     except MissingFileError:  # begun by an older version
         begun = Manifest({"config": ClusteringRunConfig.from_file(paths.config).model_dump(mode="json")})
     files = [paths.history, *sorted(paths.plots.glob("*.png"))]
-    Manifest(begun.settings, begun.sources, prints_of(files, paths.directory)).write(paths.manifest)
+    Manifest(begun.settings, begun.sources, fingerprints_of(files, paths.directory)).write(paths.manifest)
 
 
-def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Prints | None) -> bool:
+def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Fingerprints | None) -> bool:
     """Whether the run is finished, of this config and these inputs, and undamaged. What is damaged is put aside.
 
     Args:
         config: that it should be of; None: its own.
-        inputs: prints of the files that it should be of; None: not compared.
+        inputs: fingerprints of the files that it should be of; None: not compared.
 
     Raises:
         ConfigError: it was made, in whole or in part, from another config or other data; says what differs.

@@ -28,7 +28,7 @@ from spd.clustering.pipeline.comparison import distances_are_current
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.members import ADDED_BY_HAND, unfinished_members
-from spd.clustering.pipeline.provenance import Prints
+from spd.clustering.pipeline.provenance import Fingerprints
 from spd.clustering.pipeline.run_state import is_finished, member_name
 from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
@@ -119,14 +119,14 @@ class Renderer:
         )
 
 
-def submit_pipeline(pipeline: Pipeline, inputs: Prints | None, *, track_resources: bool = False) -> None:
+def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_resources: bool = False) -> None:
     """Submit what is missing of the ensemble, and print what was submitted and how to watch it.
 
     Members whose task has not ended are left to it.
 
     Args:
-        inputs: prints of the files that the memberships come from; None: members cannot be made by jobs, since each
-            was added by a command of its own.
+        inputs: fingerprints of the files that the memberships come from; None: members cannot be made by jobs, since
+            each was added by a command of its own.
         track_resources: distance jobs print what they have used.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from spd.clustering import consensus
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import history_prints, product_state, read_ensemble, record_product
+from spd.clustering.pipeline.comparison import history_fingerprints, product_state, read_ensemble, record_product
 from spd.clustering.pipeline.ensemble import stored_run_config
 from spd.clustering.pipeline.provenance import read_manifest
 from spd.clustering.plotting.style import best_effort
@@ -55,7 +55,7 @@ def write_stable_groups(
     """
     settings = settings or StableGroupsSettings()
     members, ensemble = read_ensemble(paths, require_all=require_all)
-    sources = history_prints(paths, members)
+    sources = history_fingerprints(paths, members)
     config = stored_run_config(paths)
     content = write_stable_groups_of(
         paths.directory,

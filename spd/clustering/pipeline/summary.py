@@ -18,7 +18,6 @@ from spd.clustering.pipeline.comparison import (
     read_distances,
     registered_members,
 )
-from spd.clustering.pipeline.history_shim import is_cut_too_early
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
 from spd.clustering.pipeline.stable_groups import STABLE_GROUPS
@@ -69,7 +68,7 @@ def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
         note = "made by a program that keeps no MDL"
         return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
     best = history.c_components - history.best_n_merges
-    mark = "! the minimum is at the last merge: raise iters" if is_cut_too_early(history) else ""
+    mark = "! the minimum is at the last merge: raise iters" if history.is_cut_too_early else ""
     return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
 
 

@@ -10,6 +10,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -68,17 +69,13 @@ def history_groups(history: MergeHistory, iteration: str) -> dict[int, list[str]
     """Labels of each group of a history, at an iteration or at `best`.
 
     Raises:
-        ConfigError: there is no such iteration.
+        SPDError: there is no such iteration.
     """
     try:
-        number = history.best_iteration if iteration == "best" else int(iteration)
+        where: int | Literal["best"] = "best" if iteration == "best" else int(iteration)
     except ValueError as error:
         raise ConfigError(f"--iteration: expected 'best' or a number: {error}") from error
-    if number is None:  # no merge pays: every component is a group
-        return {index: [label] for index, label in enumerate(history.labels)}
-    if not -len(history) <= number < len(history):
-        raise ConfigError(f"--iteration: the run has iterations 0 to {len(history) - 1}, got {number}")
-    partition = history.merges.at([number])[0]
+    partition = history.partition_after(history.n_merges_at(where))
     groups: dict[int, list[str]] = {int(group): [] for group in np.unique(partition)}
     for label, group in zip(history.labels, partition.tolist(), strict=True):
         groups[group].append(label)

@@ -112,10 +112,10 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _submit(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:
-    from spd.clustering.pipeline.members import source_prints
+    from spd.clustering.pipeline.members import source_fingerprints
     from spd.clustering.pipeline.slurm import submit_pipeline
 
-    inputs = None if source is None else source_prints(source)
+    inputs = None if source is None else source_fingerprints(source)
     submit_pipeline(pipeline, inputs, track_resources=arguments.track_resources_calc_distances)
 
 
