@@ -1,0 +1,187 @@
+"""`find_groups`: from memberships to groups, with nothing to choose.
+
+1. A sparse graph: how much more often than by chance two components are active together (kernels/graph).
+2. A tree: average linkage on that graph (kernels/tree).
+3. A cut: going up, a node is a group when its two parts are groups and are one by the two-state code (kernels/join).
+4. What is known of each group (describe.py), how sure each membership is (confidence.py), and what chance gives
+(control).
+
+The numbers do not depend on how many threads there are.
+"""
+
+from collections.abc import Sequence
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spd.clustering.consts import ComponentLabels
+from spd.clustering.errors import ActivationsError, SPDError
+from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
+from spd.clustering.groups.confidence import confidence_of
+from spd.clustering.groups.cut import Cut, cut_tree
+from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
+from spd.clustering.groups.groups import Control, Groups
+from spd.clustering.groups.tree import Progress, Tree, affinity_tree
+from spd.clustering.memberships import Memberships
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+    from torch import Tensor
+
+    from spd.clustering.merge_history import MergeHistory
+
+logger = getLogger(__name__)
+
+
+def find_groups(
+    activations: "Tensor | np.ndarray | csr_array | Memberships",
+    labels: Sequence[str] | None = None,
+    *,
+    history: "MergeHistory | None" = None,
+    seed: int = 0,
+    control: bool = True,
+    progress: Progress | None = None,
+) -> Groups:
+    """The groups of components that fire together.
+
+    Args:
+        activations: (n_samples, n_components), as for `merge_iteration`: booleans, or importances, of which those count
+            as active that are at least half of the component's greatest; left unchanged. The order of the samples
+            matters only for how much evidence a run of active samples is, and for the control.
+        labels: one a component; None: those of the memberships, or `component:<i>`.
+        history: cut the tree of this merge instead of the one made here, which is the better one.
+        seed: of the control's shifts; the groups do not depend on it.
+        control: search also where nothing belongs together; costs about as much again.
+        progress: called now and then with a stage's name, the steps done, and the steps in all; None: logged. What it
+            raises ends the search.
+
+    Raises:
+        ActivationsError: values or labels that cannot be memberships, no sample, or no component.
+        SPDError: the history is of other components.
+    """
+    report = progress or _log
+    memberships = as_boolean(activations, labels)
+    if not memberships.n_components or not memberships.n_samples:
+        raise ActivationsError(
+            f"there is nothing to group: {memberships.n_components} components on {memberships.n_samples} samples"
+        )
+    is_part = taking_part(memberships)
+    part = memberships if is_part.all() else memberships.select(is_part)
+    columns = columns_of(part)
+    tree = affinity_tree(columns, report) if history is None else _tree_of(history, memberships.labels, is_part)
+    cut = cut_tree(columns, tree, report)
+    about, group_of = _described(columns, cut, report)
+    chance = _chance(part, seed, report) if control else None
+    return _answer(memberships, is_part, columns, tree, cut, about, group_of, chance)
+
+
+def _described(columns: Columns, cut: Cut, report: Progress) -> tuple[Description, np.ndarray]:
+    group_of = numbered(cut.group_of)
+    return describe(columns, cut, group_of, report), group_of
+
+
+def _log(stage: str, done: int, total: int) -> None:
+    if done == total:
+        logger.info("%s: done", stage)
+    else:
+        logger.debug("%s: %s of %s", stage, f"{done:,}", f"{total:,}")
+
+
+def _tree_of(history: "MergeHistory", labels: ComponentLabels, is_part: np.ndarray) -> Tree:
+    """The merges of a history among the components that take part."""
+    if history.labels != labels:
+        raise SPDError("the history is of other components than the activations")
+    place = np.cumsum(is_part) - 1
+    least = np.where(is_part, place, -1)
+    merges = []
+    for a, b in history.component_merges.tolist():
+        low, high = sorted((int(least[a]), int(least[b])))
+        if low >= 0:
+            merges.append((low, high))
+        least[a] = low if low >= 0 else high
+    m = len(merges)
+    return Tree(np.array(merges, np.int64).reshape(-1, 2), 1 - np.arange(1, m + 1) / (m + 1))
+
+
+def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
+    """Each column shifted in time by a step of its own, around the end: bursts and rates stay, what belongs together
+    goes."""
+    from spd.clustering.groups.kernels.graph import transpose
+
+    n, n_samples = memberships.n_components, memberships.n_samples
+    col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
+    cols = np.empty(memberships.nnz, np.int32)
+    transpose(memberships.indptr, memberships.indices, col_ptr, cols)
+    for i, step in enumerate(rng.integers(n_samples, size=n).tolist()):
+        column = cols[col_ptr[i] : col_ptr[i + 1]]
+        np.copyto(
+            column, np.roll((column + np.int64(step)) % n_samples, int((column + np.int64(step) >= n_samples).sum()))
+        )
+    row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
+    rows = np.empty(memberships.nnz, np.int32)
+    transpose(col_ptr, cols, row_ptr, rows)
+    return Memberships(row_ptr, rows, None, memberships.labels)
+
+
+def _chance(part: Memberships, seed: int, report: Progress) -> Control:
+    columns = columns_of(shifted(part, np.random.default_rng(seed)))
+    cut = cut_tree(columns, affinity_tree(columns, report), report)
+    sizes = np.bincount(cut.group_of, minlength=1)
+    return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
+
+
+def _answer(
+    memberships: Memberships,
+    is_part: np.ndarray,
+    columns: Columns,
+    tree: Tree,
+    cut: Cut,
+    about: Description,
+    group_of: np.ndarray,
+    chance: Control | None,
+) -> Groups:
+    """Everything in the numbering of all components: those that take no part are alone."""
+    n, k = memberships.n_components, len(about.rate)
+    part = np.flatnonzero(is_part)
+    whole = np.arange(k, k + n)
+    whole[part] = group_of
+    whole = numbered(whole)
+    new_name = np.zeros(k, np.int64)
+    new_name[group_of] = whole[part]
+    rate = np.zeros(int(whole.max()) + 1)
+    rate[whole] = memberships.counts / memberships.n_samples
+    rate[new_name] = about.rate
+    p, q, confidence = np.ones(n), np.zeros(n), np.ones(n)
+    p[part], q[part] = about.p, about.q
+    confidence[part] = confidence_of(columns, tree, cut, about, group_of)
+    secondary = secondary_memberships(columns, group_of, about)
+    joins, strength = _ordered_joins(tree, cut)
+    return Groups(
+        memberships.labels,
+        whole,
+        rate,
+        p,
+        q,
+        confidence,
+        [(int(part[i]), int(new_name[g]), share) for i, g, share in secondary],
+        [(int(new_name[i]), int(new_name[o]), share) for i, o, share in nested_groups(about)],
+        part[joins].reshape(-1, 2),
+        strength,
+        memberships.n_samples,
+        fingerprint(memberships),
+        chance,
+    )
+
+
+def _ordered_joins(tree: Tree, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+    """Joins from the strongest to the weakest, parts before wholes: those made by their share, no larger than that of
+    any join below; then the others by their affinity, likewise."""
+    n = len(cut.group_of)
+    weakest = np.full(n, np.inf)
+    strength = np.empty(len(tree.merges))
+    for t, (a, b) in enumerate(tree.merges.tolist()):
+        own = cut.share[t] if cut.reason[t] else tree.heights[t] - 1
+        strength[t] = weakest[a] = min(own, weakest[a], weakest[b])
+    order = np.argsort(-strength, kind="stable")
+    return tree.merges[order], np.minimum(strength[order], 1.0)
