@@ -45,7 +45,7 @@ def complete_record(paths: RunPaths) -> None:
         begun = Manifest.read(paths.manifest)
     except MissingFileError:  # begun by an older version
         begun = Manifest({"config": ClusteringRunConfig.from_file(paths.config).model_dump(mode="json")})
-    files = [paths.history, *sorted(paths.plots.glob("*.png"))]
+    files = [paths.history, paths.groups, *sorted(paths.plots.glob("*.png"))]
     Manifest(begun.settings, begun.sources, fingerprints_of(files, paths.directory)).write(paths.manifest)
 
 
@@ -80,7 +80,7 @@ def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Finger
     if problem is not None:
         logger.warning("%s: %s; kept as %s, the run is made again", paths.history, problem, _put_aside(paths.history))
         return False
-    return is_finished(paths) and not _figures_are_lost(paths, manifest)
+    return is_finished(paths) and not _products_are_lost(paths, manifest)
 
 
 def _check_config(paths: RunPaths, manifest: Manifest | None, config: ClusteringRunConfig) -> bool:
@@ -117,12 +117,14 @@ def _history_problem(paths: RunPaths, manifest: Manifest | None) -> str | None:
     return None
 
 
-def _figures_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
-    """Whether a figure is gone; the run then is unfinished again. They are drawn from the memberships, which are
-    harvested again."""
+def _products_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
+    """Whether the groups or a figure are gone; the run then is unfinished again. They are made from the memberships,
+    which are harvested again."""
     lost = manifest.lost(paths.directory) if manifest is not None else []
     if lost:
-        logger.warning("%s: %s is lost or damaged: drawn again", paths.directory, ", ".join(lost))
+        logger.warning("%s: %s is lost or damaged: made again", paths.directory, ", ".join(lost))
+        if paths.groups.name in lost and paths.groups.exists():
+            logger.warning("%s: kept as %s", paths.groups, _put_aside(paths.groups))
         paths.checkpoint.mkdir(exist_ok=True)
     return bool(lost)
 

@@ -69,10 +69,11 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
             path: lambda: stable_groups_are_current(paths)
             for path in (paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping)
         },
+        **{run.groups: lambda: stable_groups_are_current(paths) for run in place.runs()},
         **{path: lambda: stable_groups_are_current(paths) for path in paths.plots.glob("*.png")},
         paths.manifest("stable_groups"): lambda: stable_groups_are_current(paths),
     }
-    assert len(products) == 10
+    assert len(products) == 12
     for path, is_current in products.items():
         assert is_current(), path
         content = path.read_bytes()
@@ -83,7 +84,7 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_every_damage_to_a_member_is_noticed(place: Place, damage: Callable[[Path], None]) -> None:
-    for name in ("history.zip", "plots/costs.png", "made_from.json"):
+    for name in ("history.zip", "groups.json", "plots/costs.png", "made_from.json"):
         if (damage, name) == (Path.unlink, "made_from.json"):
             continue  # so older versions left it
         run = place.runs()[0]
@@ -105,6 +106,7 @@ def test_what_is_damaged_is_made_again_and_the_same(
     (first, second), paths = place.runs(), place.ensemble
     cut_short(first.history)
     (second.plots / "activations.png").unlink()
+    cut_short(second.groups)
     second_history = second.history.read_bytes()
     cut_short(paths.merge_array)
     empty(paths.stable_groups)
@@ -117,6 +119,8 @@ def test_what_is_damaged_is_made_again_and_the_same(
     assert place.resume() == 0
     output = capsys.readouterr()
     assert "history.zip.damaged-1" in output.err
+    assert f"{second.directory}: groups.json, plots/activations.png is lost or damaged: made again" in output.err
+    assert (second.directory / "groups.json.damaged-1").exists()
     assert output.out.count(" done ") == 2
     assert place.results() == finished.results()
     assert second.history.read_bytes() == second_history
@@ -231,8 +235,6 @@ def test_an_interrupted_run_of_an_older_version_goes_on(place: Place, finished: 
 def test_the_settings_of_stable_groups_are_kept(place: Place) -> None:
     ensemble_id = place.ensemble.ensemble_id
     assert calc_consensus.main(["--pipeline-run-id", ensemble_id, "--iteration", "3", "--threshold", "0.8"]) == 0
-    with pytest.raises(SPDError, match="cut at iteration 3, not each at its own MDL minimum"):
-        get_cluster_mapping(place.ensemble.directory, "best")
     place.ensemble.stable_groups_table.unlink()
     assert place.resume() == 0
     content = json.loads(place.ensemble.stable_groups.read_text())
