@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,26 +18,9 @@ from spd.clustering.pipeline.stable_groups import stable_groups_are_current
 from spd.clustering.scripts import calc_consensus, run_clustering
 from spd.clustering.storage import RunPaths
 from spd.errors import SPDError
-from tests.clustering.pipeline.place import METHOD, Place, copied, start, write_activations, write_inputs
+from tests.clustering.pipeline.place import METHOD, Place, start, write_activations, write_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    directory = tmp_path_factory.mktemp("finished")
-    write_inputs(directory)
-    with pytest.MonkeyPatch.context() as patch:
-        return start(directory, patch)
-
-
-@pytest.fixture
-def place(finished: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A copy that a test may damage; the matrix is put back."""
-    monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / "place" / "out"))
-    content = finished.activations.read_bytes()
-    yield copied(finished, tmp_path / "place")
-    finished.activations.write_bytes(content)
 
 
 def cut_short(path: Path) -> None:
