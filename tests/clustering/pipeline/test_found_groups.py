@@ -201,7 +201,7 @@ def test_a_stop_while_groups_are_found_keeps_the_merge(place: Place, tmp_path: P
     assert is_finished(paths)
     assert paths.history.stat().st_mtime_ns == merged
     assert paths.groups.read_bytes() == place.runs()[0].groups.read_bytes()
-    assert "groups: joining groups, 11 of 11" in told
+    assert any(text.startswith("groups: joining groups, ") for text in told)
 
 
 def test_the_mapping_of_a_run(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
