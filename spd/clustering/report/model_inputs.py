@@ -1,0 +1,174 @@
+"""What the report asks of a decomposed model: importances on some of its data, and texts of its tokens.
+
+The one door from the report to spd.models and spd.data. Importances go straight into sparse rows, where they were
+computed; nothing of size samples x components is kept.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from spd.clustering.labels import split_label
+from spd.clustering.math.sparse_rows import SparseRows
+from spd.clustering.memberships import Memberships
+from spd.clustering.report.samples import Samples
+from spd.data import iter_batches
+from spd.errors import ConfigError
+from spd.models.run_info import SPDRunInfo
+from spd.text import duration
+
+if TYPE_CHECKING:
+    import torch
+
+    from spd.models.component_model import ComponentModel
+
+logger = logging.getLogger(__name__)
+
+FLOOR_RATIO = 0.1
+"""Importances below this share of the threshold count as 0: they are many where a sigmoid never reaches 0."""
+MAX_ENTRIES = 128 * 2**20
+"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+_SECONDS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInputs:
+    """A loaded model.
+
+    Attributes:
+        info: its run.
+        model: on `device`.
+        device: cuda where there is one.
+    """
+
+    info: SPDRunInfo
+    model: "ComponentModel"
+    device: str
+
+    @classmethod
+    def load(cls, model_path: str) -> Self:
+        """Raises:
+        SPDError: there is no such run, or it cannot be loaded.
+        """
+        import torch
+
+        from spd.models.component_model import ComponentModel
+
+        info = SPDRunInfo.from_path(model_path)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(info, ComponentModel.from_run_info(info).to(device), device)
+
+    @property
+    def is_language(self) -> bool:
+        return self.info.config.task_config.task_name == "lm"
+
+    def modules(self, labels: Sequence[str]) -> dict[str, int]:
+        """Number of components by module, those of `labels` only, in order of execution as far as names tell.
+
+        Raises:
+            ConfigError: a label names no component of the model.
+        """
+        used = set()
+        for label in labels:
+            module, index = split_label(label)
+            if index >= self.model.module_to_c.get(module, 0):
+                known = ", ".join(self.model.module_to_c)
+                raise ConfigError(f"component {label!r} is none of the model's: its modules are {known}")
+            used.add(module)
+        return {module: count for module, count in self.model.module_to_c.items() if module in used}
+
+    def samples(
+        self,
+        labels: Sequence[str],
+        threshold: float,
+        n_samples: int,
+        *,
+        seed: int = 0,
+        streaming: bool = False,
+        micro_batch_size: int | None = None,
+    ) -> Samples:
+        """Run the model over some of its data.
+
+        Args:
+            labels: the components that are looked at, in this order.
+            threshold: active where above it.
+            n_samples: tokens, rounded up to whole sequences, or feature vectors.
+            seed: of the data.
+
+        Raises:
+            SPDError: the data cannot be used, or a label names no component of the model.
+        """
+        self.modules(labels)
+        task = self.info.config.task_config
+        per_item = task.max_seq_len or 1 if self.is_language else 1
+        n_items = -(-n_samples // per_item)
+        batches = iter_batches(self.info, n_items, seed, micro_batch_size=micro_batch_size, streaming=streaming)
+        memberships, inputs = self._run(batches, list(labels), FLOOR_RATIO * threshold, n_items * per_item)
+        about = {
+            "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
+            "seed": seed,
+            "importances_below_count_as_0": FLOOR_RATIO * threshold,
+        }
+        if not self.is_language:
+            return Samples(memberships, threshold, "toy", features=inputs, about=about)
+        return Samples(memberships, threshold, "language", tokens=inputs, decode=self.decode, about=about)
+
+    def _run(
+        self, batches: "Iterator[torch.Tensor]", labels: list[str], floor: float, n_expected: int
+    ) -> tuple[Memberships, np.ndarray]:
+        from spd.clustering.activations import component_activations
+
+        rows = SparseRows(is_soft=True)
+        columns: torch.Tensor | None = None
+        inputs = []
+        started = reported = time.monotonic()
+        for batch in batches:
+            importances = component_activations(self.model, self.device, batch)
+            if columns is None:
+                columns = self._columns(labels, importances)
+            _append(rows, importances, columns, floor)
+            inputs.append(batch.numpy())
+            now = time.monotonic()
+            if now - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = now
+                left = (now - started) * (n_expected / rows.n_rows - 1)
+                logger.info("report: %d of %d samples, %s left", rows.n_rows, n_expected, duration(left))
+            if rows.nnz > MAX_ENTRIES:
+                logger.warning("report: stops after %d samples: many components are active at once", rows.n_rows)
+                break
+        return Memberships(*rows.finish(), labels), np.concatenate(inputs)
+
+    def _columns(self, labels: list[str], importances: "dict[str, torch.Tensor]") -> "torch.Tensor":
+        """(n,) the column of each label where the modules' importances stand side by side."""
+        import torch
+
+        widths = {module: block.shape[-1] for module, block in importances.items()}
+        starts = dict(zip(widths, np.cumsum([0, *widths.values()]), strict=False))
+        split = [split_label(label) for label in labels]
+        return torch.tensor([int(starts[module]) + index for module, index in split], device=self.device)
+
+    def decode(self, ids: list[int]) -> list[str]:
+        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it."""
+        from spd.data.corpus import load_tokenizer
+
+        tokenizer = load_tokenizer(self.info)
+        texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in ids]
+        names = tokenizer.convert_ids_to_tokens(ids)
+        return [
+            str(name) if name is not None and (not text or "\ufffd" in text) else text
+            for text, name in zip(texts, names, strict=True)
+        ]
+
+
+def _append(rows: SparseRows, importances: "dict[str, torch.Tensor]", columns: "torch.Tensor", floor: float) -> None:
+    """The entries above the floor of the wanted components, found where they were computed."""
+    import torch
+
+    whole = torch.cat([block.flatten(0, -2) for block in importances.values()], dim=1)[:, columns]
+    row, column = (whole > floor).nonzero(as_tuple=True)
+    lengths = torch.bincount(row, minlength=len(whole))
+    rows.append(lengths.cpu().numpy(), column.to(torch.int32).cpu().numpy(), whole[row, column].float().cpu().numpy())
