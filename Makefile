@@ -2,10 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench examples setup
+.PHONY: demo test quick lint bench examples setup
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 setup: .venv/.ready
 demo: setup         ; $(BIN)/python -m spd.clustering.scripts.demo
-test: setup         ; $(BIN)/python -m pytest -n 2
+test: setup         ; $(TEST) --durations=20
+quick: setup        ; $(TEST) -m "not slow and not slurm"
 lint: setup         ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 bench: setup        ; $(BIN)/python -m benchmarks
 examples: setup     ; $(BIN)/python -m spd.experiments.make_examples

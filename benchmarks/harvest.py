@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import torch
 
-from spd.clustering.activations import component_activations, harvest_memberships
+from spd.clustering.activations import component_activations
+from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.data import iter_batches
@@ -34,7 +35,7 @@ def benchmark(path: str, n_items: int, rounds: int) -> str:
             torch.cuda.synchronize()
 
     def harvest() -> Memberships:
-        return harvest_memberships(model, device, batches, merge_config=config)
+        return harvest_memberships(model, device, batches, HarvestSettings(config))
 
     made = harvest()
     times = [(_timed(forward), _timed(harvest)) for _ in range(rounds)]

@@ -86,14 +86,14 @@ def _groups(kind: Planted, n: int, rng: np.random.Generator) -> np.ndarray:
 def residual_mlp(n_samples: int) -> tuple[Memberships, np.ndarray]:
     """The bundled example, and the feature of each component; components of no feature are left out."""
     from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
     from spd.experiments.ground_truth import component_features
 
     path = "example:resid_mlp2"
     config = ClusteringRunConfig(
         model_path=path, batch_size=n_samples, merge_config=MergeConfig(filter_dead_threshold=0.01)
     )
-    memberships = MembershipSource(config).memberships(config)
+    memberships = open_source(config).memberships(config)
     features = component_features(path)
     has_feature = np.array([features[label] is not None for label in memberships.labels])
     memberships = memberships.select(has_feature)

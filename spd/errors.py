@@ -45,6 +45,12 @@ def one_line(error: BaseException, max_chars: int | None = None) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:max_chars]
 
 
+def with_class(error: BaseException, max_chars: int | None = None) -> str:
+    """`KeyError: 'entity'`: for errors of other people's code, whose text alone may say little."""
+    name = type(error).__name__
+    return (f"{name}: {one_line(error)}" if str(error).strip() else name)[:max_chars]
+
+
 def describe_error(error: BaseException) -> str:
     """One sentence for people, the same wherever an error ends up: on a terminal, in a log, in the registry.
 
@@ -58,5 +64,4 @@ def describe_error(error: BaseException) -> str:
         return f"out of memory: {one_line(error)}" if str(error) else "out of memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'}: {error.strerror}"
-    name = type(error).__name__
-    return f"unexpected {name}{f': {one_line(error)}' if str(error) else ''} (--debug shows where)"
+    return f"unexpected {with_class(error)} (--debug shows where)"

@@ -1,7 +1,9 @@
 """Shapes and types in signatures are checked while the tests run; kernels are left out, numba types them itself."""
 
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -9,6 +11,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# One font cache for all tests, those that change HOME included: to make it takes seconds.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent.parent / ".pytest_cache" / "matplotlib"))
 
 _CHECKED = [
     "spd.clustering.math.arrays",
@@ -23,8 +27,36 @@ _CHECKED = [
 install_import_hook(_CHECKED, "beartype.beartype")
 
 
+_left_out: Counter[str] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    _left_out.update(str(item.path.relative_to(item.config.rootpath)) for item in items)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist reports what it left out; each of them collects the same."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(_left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _left_out.update({} if _left_out else getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tests that need a SLURM are no small part of the whole: that they did not run is said in a line of its own."""
+    """What did not run is said in lines of its own: what -m left out, and tests that lack a SLURM."""
+    if _left_out:
+        files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
+        terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
     for reason in sorted(reason for reason in reasons if "NO SLURM" in reason):
         terminalreporter.write_sep("!", reason.removeprefix("Skipped: "), red=True)

@@ -1,22 +1,17 @@
-"""From a model's causal importances to activations, or straight to memberships.
+"""From a model's causal importances to activations of one batch that fits memory: reshaped, filtered and labelled.
 
-`process_activations` is for one batch that fits memory: it reshapes, filters and labels. `harvest_memberships` is for
-any amount of data: each micro-batch is thresholded where it was computed, and only active entries are kept.
+For any amount of data see spd.clustering.harvest.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.harvest.builder import FilterDeadStat, MembershipBuilder
-from spd.clustering.harvest.device_rows import DeviceRows
-from spd.clustering.labels import check_labels, component_labels, live_components, matching_modules
+from spd.clustering.labels import check_labels, component_labels, live_components
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.memberships import Memberships
-from spd.clustering.merge_config import MergeConfig
 from spd.errors import ActivationsError
 
 if TYPE_CHECKING:
@@ -72,14 +67,17 @@ class FilteredActivations(NamedTuple):
 def filter_dead_components(
     activations: "Tensor | np.ndarray", labels: ComponentLabels, filter_dead_threshold: float = 0.01
 ) -> FilteredActivations:
-    """Take out components whose greatest activation over all samples is below the threshold; <= 0 keeps all.
+    """Take out components whose maximum over all samples is below the threshold; <= 0 keeps all.
 
     Args:
         activations: (n_samples, n_components).
         labels: one for each column.
 
+    Returns:
+        What is alive. Where nothing is, no column and no label.
+
     Raises:
-        ActivationsError: no component is alive, or the labels do not fit.
+        ActivationsError: there is no sample, or the labels do not fit.
     """
     matrix = as_numpy(activations)
     labels = check_labels(labels)
@@ -87,7 +85,7 @@ def filter_dead_components(
         raise ActivationsError(f"expected samples x {len(labels)} components, got shape {matrix.shape}")
     if not len(matrix):
         raise ActivationsError("activations hold no sample")
-    alive = live_components(matrix.max(axis=0), filter_dead_threshold, "max")
+    alive = live_components(matrix.max(axis=0), filter_dead_threshold)
     if alive.all():
         return FilteredActivations(matrix, labels, None)
     kept, dead = ([labels[index] for index in np.flatnonzero(mask)] for mask in (alive, ~alive))
@@ -150,12 +148,12 @@ def process_activations(
 
     Args:
         activations: by module, (batch, C) for seq_mode None, (batch, seq, C) otherwise.
-        filter_dead_threshold: a component whose greatest activation is below it is dead; <= 0 keeps all.
+        filter_dead_threshold: a component whose maximum is below it is dead; <= 0 keeps all.
         seq_mode: "concat" makes every position a sample; "seq_mean" averages over each sequence.
         filter_modules: which modules to keep, by name; None keeps all.
 
     Raises:
-        ActivationsError: shapes that do not fit seq_mode or each other, no module left, or no live component.
+        ActivationsError: shapes that do not fit seq_mode or each other, or no module left.
     """
     if not activations:
         raise ActivationsError("activations of no module were given")
@@ -182,87 +180,3 @@ def _to_samples(module: str, block: np.ndarray, seq_mode: SeqMode) -> np.ndarray
     if seq_mode == "concat":
         return block.reshape(-1, block.shape[-1])
     return block.mean(axis=1) if seq_mode == "seq_mean" else block
-
-
-def harvest_memberships(
-    model: Any,
-    device: "torch.device | str",
-    batches: "Iterable[Tensor]",
-    *,
-    merge_config: MergeConfig,
-    filter_dead_stat: FilterDeadStat = "max",
-    n_tokens: int | None = None,
-    n_tokens_per_seq: int | None = None,
-    seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> Memberships:
-    """Run micro-batches through the model and keep which components are active, never the importances themselves.
-
-    1. Importances of a micro-batch; of sequences every position is a sample, or some at random.
-    2. What lies above `activation_threshold` goes into sparse rows; extremes are kept for the dead filter.
-    3. After the last micro-batch dead components are taken out.
-
-    Args:
-        model, device: see component_activations.
-        batches: micro-batches, items first. Their sizes change nothing in the result.
-        merge_config: activation_threshold, filter_dead_threshold and module_name_filter are used.
-        filter_dead_stat: what filter_dead_threshold is compared with, over the samples that are kept.
-        n_tokens: stop after this many samples; None takes all.
-        n_tokens_per_seq: of each sequence take this many positions, drawn without replacement; None takes all.
-        seed: of these positions.
-        progress: called after each micro-batch with the number of samples so far.
-
-    Raises:
-        ActivationsError: a negative or infinite importance, no live component, a module filter that matches nothing,
-            or fewer samples than asked for.
-    """
-    import torch
-
-    threshold = merge_config.activation_threshold
-    builder = MembershipBuilder(threshold, merge_config.filter_dead_threshold, filter_dead_stat)
-    on_gpu = torch.device(device).type == "cuda"
-    device_rows = DeviceRows(builder, threshold, torch.device(device)) if on_gpu else None
-    rng = np.random.default_rng(seed)
-    n_samples = 0
-    for batch in batches:
-        importances = component_activations(model, device, batch.pin_memory() if on_gpu else batch)
-        modules = matching_modules(importances, merge_config.module_name_filter)
-        samples = _take_samples({module: importances[module] for module in modules}, n_tokens_per_seq, rng)
-        if n_tokens is not None:
-            samples = {module: block[: n_tokens - n_samples] for module, block in samples.items()}
-        n_samples += len(samples[modules[0]])
-        if device_rows is not None:
-            device_rows.add(samples)
-        else:
-            builder.add({module: as_numpy(block) for module, block in samples.items()})
-        if progress is not None:
-            progress(n_samples)
-        if n_samples == n_tokens:
-            break
-    if device_rows is not None:
-        device_rows.finish()
-    if n_tokens is not None and n_samples < n_tokens:
-        raise ActivationsError(
-            f"n_tokens: {n_tokens} samples were asked for, but the batch gives {n_samples}; raise batch_size"
-        )
-    return builder.finish()
-
-
-def _take_samples(
-    importances: "dict[str, Tensor]", n_per_seq: int | None, rng: np.random.Generator
-) -> "dict[str, Tensor]":
-    """(n_samples, C) by module: each item, each position of each sequence, or `n_per_seq` positions of each."""
-    first = next(iter(importances.values()))
-    if n_per_seq is None:
-        return {module: block.flatten(0, -2) for module, block in importances.items()}
-    if first.ndim != 3:
-        raise ActivationsError("n_tokens_per_seq is for sequences, but the model gives one sample an item")
-    n_items, length = first.shape[:2]
-    if n_per_seq > length:
-        raise ActivationsError(f"n_tokens_per_seq: {n_per_seq} positions were asked for, a sequence has {length}")
-    import torch
-
-    drawn = np.argsort(rng.random((n_items, length)), axis=1)[:, :n_per_seq]
-    positions = torch.from_numpy(np.sort(drawn, axis=1)).to(first.device)
-    items = torch.arange(n_items, device=first.device)[:, None]
-    return {module: block[items, positions].flatten(0, 1) for module, block in importances.items()}

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from spd.clustering.merge_config import MergeConfig, MergeOptions, canonical_json
+from spd.errors import SPDError
+from spd.files import wandb_run
 from spd.files.config import FrozenConfig
 
 CANONICAL_RUNS: dict[str, str] = {
@@ -17,9 +18,7 @@ CANONICAL_RUNS: dict[str, str] = {
     "resid_mlp2": "wandb:goodfire/spd/runs/q9uydy18",
 }
 
-WANDB_PATH = re.compile(
-    r"wandb:(?P<entity>[A-Za-z0-9_.-]+)/(?P<project>[A-Za-z0-9_.-]+)/(?:runs/)?(?P<run_id>[A-Za-z0-9_-]+)"
-)
+FilterDeadStat = Literal["max", "mean"]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -52,7 +51,7 @@ class ClusteringRunConfig(FrozenConfig):
     seed: int = Field(0, ge=0, description="Of the merge sampler; member i uses this plus i.")
     ensemble_id: str | None = Field(None, description="The ensemble that this run belongs to.")
     merge_config: MergeConfig = Field(default=MergeConfig(), description="How to merge.")
-    merge_options: MergeOptions = Field(default=MergeOptions(), description="Further options of the merge.")
+    merge_options: MergeOptions = Field(default=MergeOptions(), description="Extra options of the merge.")
     logging_intervals: LoggingIntervals = Field(default=LoggingIntervals(), description="Every how many merges to log.")
     n_tokens: PositiveInt | None = Field(
         None, description="Language models: number of samples (tokens) to keep; null: all."
@@ -63,7 +62,7 @@ class ClusteringRunConfig(FrozenConfig):
     micro_batch_size: PositiveInt | None = Field(
         None, description="Items that go through the model at once; null: automatic."
     )
-    filter_dead_stat: Literal["max", "mean"] = Field(
+    filter_dead_stat: FilterDeadStat = Field(
         "max", description="The statistic that filter_dead_threshold is compared with."
     )
     dataset_streaming: bool = Field(False, description="Stream the dataset instead of loading it.")
@@ -90,39 +89,31 @@ class ClusteringRunConfig(FrozenConfig):
                 "give exactly one of model_path, experiment_key and activations_path "
                 f"(got model_path={self.model_path!r}, activations_path={self.activations_path!r})"
             )
-        if self.model_path is not None and self.model_path.startswith("wandb:"):
-            wandb_parts(self.model_path)
+        try:
+            _ = self._wandb_path
+        except SPDError as error:
+            raise ValueError(f"model_path: {error}") from error
         return self
 
     @property
     def wandb_decomp_model(self) -> str | None:
         """The W&B run id of the decomposed model; None for local runs and for activations."""
-        if self.model_path is None or not self.model_path.startswith("wandb:"):
-            return None
-        return wandb_parts(self.model_path)[2]
+        return None if self._wandb_path is None else self._wandb_path.run_id
 
     @property
     def spd_run(self) -> str | None:
         """What mapping files name the run by: `entity/project/run_id`, or the local path."""
         if self.model_path is None:
             return self.activations_path
-        if self.model_path.startswith("wandb:"):
-            return "/".join(wandb_parts(self.model_path))
-        return self.model_path
+        return self.model_path if self._wandb_path is None else str(self._wandb_path)
+
+    @property
+    def _wandb_path(self) -> wandb_run.WandbPath | None:
+        if self.model_path is None or not self.model_path.startswith(wandb_run.PREFIX):
+            return None
+        return wandb_run.WandbPath.parse(self.model_path)
 
     def stable_hash_b64(self) -> str:
         """URL-safe base64 of SHA-256 over the JSON with sorted keys, without padding."""
         digest = hashlib.sha256(canonical_json(self).encode()).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
-
-
-def wandb_parts(path: str) -> tuple[str, str, str]:
-    """(entity, project, run id) of a `wandb:` path.
-
-    Raises:
-        ValueError: it is not of the form `wandb:<entity>/<project>/[runs/]<run_id>`.
-    """
-    match = WANDB_PATH.fullmatch(path)
-    if match is None:
-        raise ValueError(f"model_path: a W&B run is wandb:<entity>/<project>/[runs/]<run_id> (got {path!r})")
-    return match["entity"], match["project"], match["run_id"]

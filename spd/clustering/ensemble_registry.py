@@ -44,8 +44,16 @@ CREATE TABLE IF NOT EXISTS member_states (
 
 
 @dataclass(frozen=True)
-class Member:
-    """One clustering run of an ensemble; times are UTC, ISO 8601, None where it has not come to that."""
+class RegisteredMember:
+    """One clustering run of an ensemble, as the registry knows it.
+
+    Attributes:
+        idx: its index in the ensemble.
+        state: how far it is.
+        error: why it failed, in one line.
+        job_id: the SLURM task that runs it, or ran it last.
+        started, ended: UTC, ISO 8601; None where it has not come to that.
+    """
 
     idx: int
     run_id: str
@@ -88,7 +96,7 @@ def get_clustering_runs(pipeline_run_id: str) -> list[tuple[int, str]]:
     return [(member.idx, member.run_id) for member in get_members(pipeline_run_id)]
 
 
-def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[Member]:
+def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[RegisteredMember]:
     """An ensemble's members with their states, by index; `path` is a registry elsewhere than in SPD_OUT_DIR."""
     path = path or registry_path()
     if not path.exists():
@@ -108,10 +116,10 @@ def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[Membe
             else []
         )
     by_idx = {idx: tuple(rest) for idx, *rest in states}
-    return [Member(idx, run_id, *by_idx.get(idx, ())) for idx, run_id in rows]
+    return [RegisteredMember(idx, run_id, *by_idx.get(idx, ())) for idx, run_id in rows]
 
 
-def get_member(pipeline_run_id: str, idx: int) -> Member | None:
+def get_member(pipeline_run_id: str, idx: int) -> RegisteredMember | None:
     """The member registered under (ensemble, index), or None."""
     return next((member for member in get_members(pipeline_run_id) if member.idx == idx), None)
 

@@ -66,22 +66,29 @@ def matching_modules(modules: Iterable[str], module_name_filter: str | Iterable[
     return chosen
 
 
-def live_components(statistic: np.ndarray, filter_dead_threshold: float, name: str) -> Bool[np.ndarray, "n_components"]:
-    """Which components are not dead: their statistic is at least the threshold; <= 0 keeps all.
+def live_components(statistic: np.ndarray, filter_dead_threshold: float) -> Bool[np.ndarray, "n_components"]:
+    """Which components are not dead: their statistic is at least the threshold; <= 0 keeps all."""
+    if filter_dead_threshold <= 0:
+        return np.ones(len(statistic), bool)
+    return ~(statistic < filter_dead_threshold)
+
+
+def check_some_alive(alive: np.ndarray, statistic: np.ndarray, filter_dead_threshold: float, name: str) -> None:
+    """Refuse components that are all dead.
+
+    Args:
+        alive, statistic: (n_components,), see live_components.
+        name: of the statistic.
 
     Raises:
         ActivationsError: none is alive.
     """
-    if filter_dead_threshold <= 0:
-        return np.ones(len(statistic), bool)
-    alive = ~(statistic < filter_dead_threshold)
     if not alive.any():
-        greatest = f", the greatest is {statistic.max():.3g}" if len(statistic) else ""
+        maximum = f", the greatest is {statistic.max():.3g}" if len(statistic) else ""
         raise ActivationsError(
             f"no component is alive: the {name} importance of all {len(statistic)} components is below "
-            f"filter_dead_threshold = {filter_dead_threshold:g}{greatest}; lower the threshold or take more samples"
+            f"filter_dead_threshold = {filter_dead_threshold:g}{maximum}; lower the threshold or take more samples"
         )
-    return alive
 
 
 def check_labels(labels: Sequence[str]) -> list[str]:
@@ -98,16 +105,22 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     return labels
 
 
-def check_values(least: np.ndarray, greatest: np.ndarray, labels: Sequence[str]) -> None:
-    """Refuse importances that are not finite or negative, given each component's extremes.
+def check_values(minimum: np.ndarray, maximum: np.ndarray, labels: Sequence[str]) -> None:
+    """Refuse importances that are not finite or negative, given the extremes (n_components,) of each component.
 
     Raises:
         ActivationsError: naming the module and the component.
     """
-    wrong = np.flatnonzero(~(np.isfinite(greatest) & (least >= 0)))
+    wrong = np.flatnonzero(~(np.isfinite(maximum) & (minimum >= 0)))
     if wrong.size:
-        module, _, index = labels[wrong[0]].rpartition(":")
-        value = least[wrong[0]] if np.isfinite(greatest[wrong[0]]) else greatest[wrong[0]]
-        raise ActivationsError(
-            f"importances must be finite and not negative, component {index} of module {module!r} has {value}"
-        )
+        label = labels[wrong[0]]
+        value = minimum[wrong[0]] if np.isfinite(maximum[wrong[0]]) else maximum[wrong[0]]
+        raise ActivationsError(f"importances must be finite and not negative, {_component(label)} has {value}")
+
+
+def _component(label: str) -> str:
+    """A component in a sentence."""
+    if not is_label(label):
+        return f"component {label!r}"
+    module, index = split_label(label)
+    return f"component {index} of module {module!r}"

@@ -4,7 +4,7 @@ A compressed-row matrix with labelled columns: 4 bytes an active entry, 8 with s
 matrix by `Memberships.from_activations`, from a stream of micro-batches by `harvest.builder.MembershipBuilder`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +14,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.labels import (
-    check_labels,
-    check_values,
-)
+from spd.clustering.labels import check_labels, check_values
 from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import (
     CHUNK,
     SparseRows,
-    as_kept,
-    indptr_of,
+    draw_rows,
     keep_entries,
     row_chunks,
     take_columns_in_place,
 )
+from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.errors import ActivationsError, DamagedFileError
 from spd.files.checked import read_npz, write_npz
 
@@ -112,15 +109,10 @@ class Memberships:
             raise ActivationsError("activations hold no sample")
         if matrix.dtype.kind not in "biuf":
             raise ActivationsError(f"activations must be numbers or booleans, got {matrix.dtype}")
-        if is_sparse:
-            return cls._from_csr(matrix.tocsr(), labels, activation_threshold)
-        rows = SparseRows(is_soft=activation_threshold is None and matrix.dtype != bool)
-        step = max(1, CHUNK // max(1, matrix.shape[1]))
-        for start in range(0, matrix.shape[0], step):
-            part = as_kept(matrix[start : start + step], activation_threshold)
-            if part.dtype.kind != "b":
-                check_values(part.min(axis=0), part.max(axis=0), labels)
-            rows.append_dense([part], activation_threshold)
+        rows = SparseRows()
+        for batch in _thresholded(matrix, activation_threshold):
+            check_values(batch.minimum, batch.maximum, labels)
+            rows.append(batch.lengths, batch.indices, batch.values)
         return cls(*rows.finish(), labels)
 
     @classmethod
@@ -132,23 +124,6 @@ class Memberships:
         keep = source.values > activation_threshold
         indptr = keep_entries(source.indptr, keep)
         return cls(indptr, source.indices[keep], None, labels, source.dead_labels)
-
-    @classmethod
-    def _from_csr(cls, matrix: "csr_array", labels: list[str], activation_threshold: float | None) -> Self:
-        if not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        data = as_kept(matrix.data, activation_threshold)
-        is_bool = data.dtype == bool
-        if not is_bool and data.size:
-            wrong = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
-            if wrong.size:
-                column = matrix.indices[wrong[0]]
-                check_values(data[wrong[:1]], data[wrong[:1]], [labels[column]])
-        keep = data if is_bool else data > (activation_threshold or 0)
-        values = data[keep] if activation_threshold is None and not is_bool else None
-        indptr = keep_entries(matrix.indptr, keep)
-        return cls(indptr, matrix.indices[keep].astype(np.int32, copy=False), values, labels)
 
     def to_scipy(self) -> "csr_array":
         """(n_samples, n_components) float32; 1 for every entry of boolean memberships."""
@@ -170,19 +145,9 @@ class Memberships:
     def resample_rows(self, rng: np.random.Generator) -> Self:
         """A bootstrap: as many rows, drawn with replacement. Components and labels stay, so a rare component may
         be left without an active sample."""
-        rows = rng.integers(self.n_samples, size=self.n_samples)
-        lengths = np.diff(self.indptr)[rows]
-        indptr = indptr_of(lengths)
-        indices = np.empty(indptr[-1], np.int32)
-        values = None if self.values is None else np.empty(indptr[-1], np.float32)
-        for first, last in row_chunks(indptr):
-            low, high = indptr[first], indptr[last]
-            shift = self.indptr[rows[first:last]] - indptr[first:last]
-            source = np.arange(low, high) + np.repeat(shift, lengths[first:last])
-            indices[low:high] = self.indices[source]
-            if values is not None and self.values is not None:
-                values[low:high] = self.values[source]
-        return type(self)(indptr, indices, values, self.labels, self.dead_labels)
+        drawn = rng.integers(self.n_samples, size=self.n_samples)
+        rows = draw_rows((self.indptr, self.indices, self.values), drawn)
+        return type(self)(*rows, self.labels, self.dead_labels)
 
     def save(self, path: Path | str) -> None:
         """Write as .npz: indptr, indices, values (only when soft), labels, dead_labels. Whole or not at all."""
@@ -208,6 +173,15 @@ class Memberships:
             raise DamagedFileError(f"{path}: is no file of memberships: {problem}")
         labels, dead_labels = (members[name].tolist() for name in ("labels", "dead_labels"))
         return cls(members["indptr"], members["indices"], members.get("values"), labels, dead_labels)
+
+
+def _thresholded(matrix: "np.ndarray | csr_array", threshold: float | None) -> Iterator[ThresholdedBatch]:
+    if not isinstance(matrix, np.ndarray):
+        yield threshold_csr(matrix.tocsr(), threshold)
+        return
+    step = max(1, CHUNK // max(1, matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        yield threshold_dense([matrix[start : start + step]], threshold)
 
 
 _MEMBERS: dict[str, str] = {"indptr": "<i8", "indices": "<i4", "values": "<f4", "labels": "U", "dead_labels": "U"}

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from spd.errors import DamagedFileError, MissingFileError, SPDError
+from spd.errors import DamagedFileError, MissingFileError, SPDError, one_line
 from spd.files.atomic import atomic_write
 
 MAX_MEMBER_BYTES = 16 * 2**30
@@ -174,8 +174,26 @@ class _damage:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         causes = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError, TypeError)
         if isinstance(error, causes) and not isinstance(error, SPDError):
-            reason = " ".join(str(error).split())
-            raise DamagedFileError(f"{self.path}: its member {self.name!r} is damaged: {reason}") from error
+            raise DamagedFileError(f"{self.path}: its member {self.name!r} is damaged: {one_line(error)}") from error
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first (Fortran order), and type of an array in .npy format; `file` then stands at
+    its first value.
+
+    Raises:
+        ValueError: it is no such array, or not one of plain numbers, booleans or text.
+    """
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"is of the .npy version {version}, known are 1.0 and 2.0")
+    shape, is_fortran, dtype = readers[version](file)
+    if dtype.hasobject or dtype.kind not in "biufcSU":
+        raise ValueError(f"holds values of the type {dtype}, expected numbers or text; pickled objects are not read")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its array has the shape {shape}")
+    return shape, is_fortran, dtype
 
 
 def _check_array_header(member: IO[bytes], member_size: int) -> None:
@@ -184,15 +202,9 @@ def _check_array_header(member: IO[bytes], member_size: int) -> None:
     Raises:
         ValueError: it holds objects or claims another size.
     """
-    version = np.lib.format.read_magic(member)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"is of the .npy version {version}, known are 1.0 and 2.0")
-    shape, _, dtype = readers[version](member)
-    if dtype.hasobject or dtype.kind not in "biufcSU":
-        raise ValueError(f"holds values of the type {dtype}, expected numbers or text; pickled objects are not read")
+    shape, _, dtype = read_npy_header(member)
     claimed = int(np.prod([int(size) for size in shape], dtype=object)) * dtype.itemsize
-    if any(size < 0 for size in shape) or claimed != member_size - member.tell():
+    if claimed != member_size - member.tell():
         raise ValueError(
             f"its array of shape {shape} needs {claimed:,} bytes, there are {member_size - member.tell():,}"
         )

@@ -13,7 +13,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from spd.errors import ConfigError, MissingFileError
+from spd.errors import ConfigError, MissingFileError, one_line
+from spd.files.atomic import atomic_write
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist = 200, 200, 10
@@ -87,8 +88,7 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
         else:
             content = yaml.load(text, Loader=_Loader)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: is not valid {path.suffix[1:].upper()}: {reason}") from error
+        raise ConfigError(f"{path}: is not valid {path.suffix[1:].upper()}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, a config is a mapping of keys to values")
     return content
@@ -151,9 +151,12 @@ class FrozenConfig(BaseModel):
             raise ConfigError(describe_validation_error(error)) from error
 
     def to_file(self, path: Path | str) -> None:
-        """Write as .json, .yaml or .yml (by the ending), whole or not at all."""
-        from spd.files.atomic import atomic_write
+        """Write as .json, .yaml or .yml (by the ending), whole or not at all.
 
+        Raises:
+            ConfigError: the ending is another one.
+            SPDError: the file cannot be written.
+        """
         path = Path(path)
         content = self.model_dump(mode="json")
         if path.suffix == ".json":

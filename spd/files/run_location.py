@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spd.errors import MissingFileError, RunFormatError
-from spd.files import wandb_run as wandb_files
+from spd.files import wandb_run
 from spd.settings import REPO_ROOT
 
 CONFIG_NAME = "final_config.yaml"
@@ -30,7 +30,13 @@ _CHECKPOINT_NAME = re.compile(r"model_(\d+)\.pth")
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run on this machine."""
+    """A run on this machine.
+
+    Attributes:
+        directory: where its files are; relative paths in its config may mean this one.
+        checkpoint: the components, `model_<step>.pth`.
+        config_path: the run's `final_config.yaml`.
+    """
 
     directory: Path
     checkpoint: Path
@@ -56,8 +62,8 @@ def locate_run(path: str | Path) -> RunFiles:
         MissingFileError: there is no such directory, file, example or W&B run, or no checkpoint or config in it.
         SPDError: W&B cannot be asked, or a download fails; see spd.files.wandb_run.
     """
-    if isinstance(path, str) and path.startswith(wandb_files.PREFIX):
-        directory = wandb_files.fetch_files(path, _is_run_directory, lambda names: _choose_run_files(path, names))
+    if isinstance(path, str) and path.startswith(wandb_run.PREFIX):
+        directory = wandb_run.fetch_files(path, _is_run_directory, lambda names: _choose_run_files(path, names))
         return _in_directory(directory)
     if isinstance(path, str) and path.startswith(EXAMPLE_PREFIX):
         return _in_directory(_example_directory(path.removeprefix(EXAMPLE_PREFIX)))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.errors import ConfigError, MissingFileError, SPDError, one_line
 from spd.settings import spd_out_dir
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 PREFIX = "wandb:"
 
-_logger = logging.getLogger(__name__)
-_PATH = re.compile(r"wandb:([A-Za-z0-9_.-]+)/([A-Za-z0-9_.-]+)/(?:runs/)?([A-Za-z0-9_-]+)")
+logger = logging.getLogger(__name__)
+_FORM = "wandb:<entity>/<project>/[runs/]<run_id>"
+_PATTERN = re.compile(r"wandb:([A-Za-z0-9_.-]+)/([A-Za-z0-9_.-]+)/(?:runs/)?([A-Za-z0-9_-]+)")
 _SOURCE_NAME = ".wandb_run"
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 2.0
@@ -35,24 +36,33 @@ _ANSWER_TIMEOUT_SECONDS = 20
 _FILES_PER_PAGE = 500
 _CLIENT_RETRIES = 2  # 0 means the client's own many
 _CLIENT_RETRY_WAIT_SECONDS = 5.0
+_MAX_REASON_CHARS = 300
 
 
 @dataclass(frozen=True)
-class WandbRun:
-    """Which run, and where it is cached."""
+class WandbPath:
+    """A run on W&B, and where it is cached.
+
+    Attributes:
+        entity: user or team that owns the project.
+        project: its project.
+        run_id: its id there, not its display name.
+    """
 
     entity: str
     project: str
     run_id: str
 
     @classmethod
-    def from_path(cls, path: str) -> Self:
-        """Raises:
-        ConfigError: `path` is not of the form `wandb:<entity>/<project>/[runs/]<run_id>`.
+    def parse(cls, path: str) -> Self:
+        """The run that `wandb:<entity>/<project>/[runs/]<run_id>` names.
+
+        Raises:
+            ConfigError: `path` is not of that form.
         """
-        match = _PATH.fullmatch(path)
+        match = _PATTERN.fullmatch(path)
         if match is None:
-            raise ConfigError(f"{path}: a W&B run is named wandb:<entity>/<project>/[runs/]<run_id>")
+            raise ConfigError(f"{path}: a W&B run is named {_FORM}")
         return cls(*match.groups())
 
     def __str__(self) -> str:
@@ -60,6 +70,7 @@ class WandbRun:
 
     @property
     def directory(self) -> Path:
+        """`SPD_OUT_DIR/runs/<project>-<run_id>/`, the cache of its files."""
         return spd_out_dir() / "runs" / f"{self.project}-{self.run_id}"
 
 
@@ -77,7 +88,7 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
         MissingFileError: W&B has no such run, or not the wanted files.
         SPDError: no credentials, W&B cannot be reached, a download keeps breaking, or the cache cannot be written.
     """
-    run = WandbRun.from_path(path)
+    run = WandbPath.parse(path)
     directory = run.directory
     if is_complete(directory):
         _check_source(run, directory)
@@ -97,7 +108,7 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
     return directory
 
 
-def _check_source(run: WandbRun, directory: Path) -> None:
+def _check_source(run: WandbPath, directory: Path) -> None:
     """Two entities can have a project and a run of the same names; the cache's layout cannot tell them apart."""
     source = directory / _SOURCE_NAME
     if source.is_file() and source.read_text().strip() != str(run):
@@ -107,7 +118,7 @@ def _check_source(run: WandbRun, directory: Path) -> None:
         )
 
 
-def _download_chosen(run: WandbRun, directory: Path, choose: Callable[[Sequence[str]], list[str]]) -> None:
+def _download_chosen(run: WandbPath, directory: Path, choose: Callable[[Sequence[str]], list[str]]) -> None:
     files = _list_files(run)
     names = choose(sorted(files))
     directory.mkdir(exist_ok=True)
@@ -116,7 +127,7 @@ def _download_chosen(run: WandbRun, directory: Path, choose: Callable[[Sequence[
     try:
         for name in names:
             if not (directory / name).is_file():
-                _logger.info("downloading %s of the W&B run %s", name, run)
+                logger.info("downloading %s of the W&B run %s", name, run)
                 _download(run, files[name], temporary)
                 os.replace(temporary / name, directory / name)
         (directory / _SOURCE_NAME).write_text(f"{run}\n")
@@ -126,7 +137,7 @@ def _download_chosen(run: WandbRun, directory: Path, choose: Callable[[Sequence[
             directory.rmdir()
 
 
-def _download(run: WandbRun, file: Any, into: Path) -> None:
+def _download(run: WandbPath, file: Any, into: Path) -> None:
     """Download one file whole, or raise SPDError after some attempts."""
     from wandb.errors import CommError
 
@@ -137,7 +148,7 @@ def _download(run: WandbRun, file: Any, into: Path) -> None:
         try:
             file.download(root=str(into), replace=True).close()
         except (CommError, OSError) as error:
-            reason = _one_line(error)
+            reason = one_line(error, _MAX_REASON_CHARS)
             continue
         got = (into / file.name).stat().st_size
         if not file.size or got == file.size:
@@ -146,7 +157,7 @@ def _download(run: WandbRun, file: Any, into: Path) -> None:
     raise SPDError(f"{file.name} of the W&B run {run}: the download failed {_ATTEMPTS} times: {reason}")
 
 
-def _list_files(run: WandbRun) -> dict[str, Any]:
+def _list_files(run: WandbPath) -> dict[str, Any]:
     """The run's files by name, as wandb's File objects."""
     import wandb
     from wandb.errors import CommError, UsageError
@@ -154,7 +165,7 @@ def _list_files(run: WandbRun) -> dict[str, Any]:
     try:
         return {file.name: file for file in _api(wandb).run(str(run)).files(per_page=_FILES_PER_PAGE)}
     except (UsageError, CommError, ValueError, OSError) as error:
-        reason = _one_line(error)
+        reason = one_line(error, _MAX_REASON_CHARS)
         if "could not find run" in reason.lower() or "not found" in reason.lower():
             raise MissingFileError(
                 f"{PREFIX}{run}: W&B has no such run, or the API key in use may not see it"
@@ -187,7 +198,3 @@ def _api(wandb_module: Any) -> "wandb.Api":
     finally:
         for name in changed:
             setattr(settings, name, None)
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -9,7 +9,6 @@ after each other are one valid stream. The zipfile module cannot take a member t
 The bytes do not depend on the number of threads, nor on the time: the same content gives the same file.
 """
 
-import os
 import zipfile
 import zlib
 from collections import deque
@@ -21,6 +20,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+
+from spd.machine import available_cores
 
 _LEVEL = 1
 _MAX_THREADS = 4
@@ -91,7 +92,7 @@ def _raw_blocks(dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.nda
 
 def _deflate(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """(block, deflated block) in order; a few blocks ahead are deflated meanwhile. The last block must be empty."""
-    n_threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, _MAX_THREADS)
+    n_threads = min(available_cores(), _MAX_THREADS)
     waiting: deque[tuple[bytes, Future[bytes]]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         for block in blocks:

@@ -160,7 +160,7 @@ def test_uploads_that_fail_cost_a_warning(
     """The server takes the run, and then nothing any more."""
     wandb_server.faults.failing |= {"upload", "file_stream", "CreateArtifact", "CreateRunFiles"}
     assert len(merge_and_log(out_dir, allowed_s=8.0)) == 19
-    assert "did not take everything within" in caplog.text
+    assert "not everything was sent within" in caplog.text
 
 
 def test_a_line_that_cannot_be_sent_costs_only_itself(

@@ -9,9 +9,7 @@
 import logging
 import multiprocessing
 import os
-import resource
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -23,16 +21,14 @@ from multiprocessing.context import ForkServerProcess
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from spd.errors import SPDError
+from spd.clustering.execution.usage import Usage
+from spd.errors import SPDError, Terminated, describe_error, one_line
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
+_root = logging.getLogger("spd")
 
 SECONDS_TO_STOP = 30.0
 """How long a task that is told to stop may take to save what it has."""
-
-
-class TaskStopped(KeyboardInterrupt):
-    """SIGTERM in a task: unwinds it like Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +42,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task. `error` is one line, None when it succeeded."""
+    """What became of a task.
+
+    Attributes:
+        value: what its function returned.
+        error: one sentence; None when it succeeded.
+        trace: the traceback of its error, for those who look for a fault of the program.
+        usage: what its process has used.
+    """
 
     name: str
     value: Any = None
     error: str | None = None
     trace: str = ""
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mib: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class _Running:
     pipe: Connection
     started: float
     outcome: Outcome | None = None
-    progress: str = field(default="started")
+    progress: str = "started"
 
 
 class LocalPool:
@@ -130,12 +131,12 @@ class LocalPool:
             task = self._queued.popleft()
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
-                target=_run_task, args=(task, theirs, logger.level), name=task.name, daemon=False
+                target=_run_task, args=(task, theirs, _root.level), name=task.name, daemon=False
             )
             try:
                 process.start()
             except (EOFError, OSError) as error:
-                raise SPDError(f"{task.name}: no process could be started for it: {_one_line(error)}") from error
+                raise SPDError(f"{task.name}: no process could be started for it: {one_line(error)}") from error
             theirs.close()
             self._running.append(_Running(task, process, ours, time.monotonic()))
 
@@ -162,8 +163,8 @@ class LocalPool:
         self._running.remove(running)
         if running.outcome is not None:
             return running.outcome
-        wall_s = time.monotonic() - running.started
-        return Outcome(running.task.name, error=_describe_exit(running.process.exitcode), wall_s=wall_s)
+        usage = Usage(wall_s=time.monotonic() - running.started)
+        return Outcome(running.task.name, error=_describe_exit(running.process.exitcode), usage=usage)
 
 
 def _describe_exit(status: int | None) -> str:
@@ -194,10 +195,10 @@ def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
             pipe.send(message)
 
     logging.captureWarnings(True)
-    logger.handlers[:] = [_PipeHandler(send)]
+    _root.handlers[:] = [_PipeHandler(send)]
     logging.getLogger("py.warnings").handlers[:] = [_PipeHandler(send)]
-    logger.setLevel(log_level)
-    logger.propagate = False
+    _root.setLevel(log_level)
+    _root.propagate = False
     started = time.monotonic()
     value, error, trace = None, None, ""
     try:
@@ -206,32 +207,18 @@ def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
             threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
             value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
         except Exception as caught:
-            error, trace = _one_line(caught), traceback.format_exc()
+            error, trace = describe_error(caught), traceback.format_exc()
     except BaseException as caught:  # a stop, maybe while another error was looked at
-        error, trace = _one_line(caught), traceback.format_exc()
+        error, trace = describe_error(caught), traceback.format_exc()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself now
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    outcome = Outcome(task.name, value, error, trace, time.monotonic() - started, used.ru_utime + used.ru_stime, peak)
     try:
-        send(("outcome", outcome))
+        send(("outcome", Outcome(task.name, value, error, trace, Usage.since(started))))
     except (BrokenPipeError, OSError):
         os._exit(1)
 
 
-def _one_line(error: BaseException) -> str:
-    message = " ".join(str(error).split())
-    if isinstance(error, SPDError):
-        return message
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped"
-    if isinstance(error, MemoryError):
-        return f"out of memory: {message}" if message else "out of memory"
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise TaskStopped
+    raise Terminated
 
 
 def _end_with_parent(pipe: Connection) -> None:

@@ -19,12 +19,15 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """A job, or a job array, that SLURM has taken."""
+    """A job, or a job array, that SLURM has taken.
+
+    Attributes:
+        log: path of the log; `%a` stands for a task's id.
+    """
 
     job_id: str
     script: Path
     log: str
-    """Path of the log; `%a` stands for a task's id."""
 
 
 def check_slurm() -> None:

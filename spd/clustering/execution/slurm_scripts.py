@@ -29,7 +29,13 @@ _WARNING_S = 120
 
 @dataclass(frozen=True)
 class SlurmResources:
-    """What a job asks for; None: SLURM's default. `memory` as in 32G, `time` as in 2:00:00."""
+    """What a job asks for; None: SLURM's default.
+
+    Attributes:
+        time: as in 2:00:00.
+        memory: as in 32G.
+        extra_options: of sbatch, each written as a line of its own.
+    """
 
     partition: str | None = None
     time: str | None = None
@@ -52,13 +58,16 @@ class JobSetting:
 
 @dataclass(frozen=True)
 class JobScript:
-    """A rendered script and where its job will log."""
+    """A rendered script and where its job will log.
+
+    Attributes:
+        log_name: `%A` or `%j` stands for the job's id, `%a` for a task's.
+    """
 
     name: str
     text: str
     log_directory: Path
     log_name: str
-    """`%A` or `%j` stands for the job's id, `%a` for a task's."""
 
 
 def render_job(name: str, command: Command, resources: SlurmResources, setting: JobSetting) -> JobScript:

@@ -16,7 +16,13 @@ from spd.settings import REPO_ROOT
 
 @dataclass(frozen=True)
 class ExecutionStamp:
-    """A run's id, the code that made it, and when. Git fields are None where there is no checkout."""
+    """A run's id, the code that made it, and when.
+
+    Attributes:
+        git_branch, git_commit, git_has_changes: of the checkout; None where there is none.
+        snapshot_branch: the branch that keeps the code, if one was asked for.
+        created: UTC, ISO 8601.
+    """
 
     run_id: str
     git_branch: str | None

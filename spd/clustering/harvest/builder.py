@@ -1,33 +1,38 @@
 """Memberships from a stream of micro-batches of importances.
 
 1. Each micro-batch is compared with the threshold, and only its active entries are kept.
-2. The greatest (or mean) importance of each component is updated over all entries, active or not.
-3. At the end dead components are taken out by that statistic, and the columns are numbered anew.
+2. The maximum (or mean) importance of each component is updated over all entries, active or not.
+3. At the end dead components are taken out by that statistic, and the columns are renumbered.
 
 So memory grows with the active entries, never with samples x components.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spd.clustering.clustering_run_config import FilterDeadStat
 from spd.clustering.labels import (
     check_labels,
+    check_some_alive,
     check_values,
     component_labels,
     live_components,
     matching_modules,
+    module_of,
 )
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.sparse_rows import CHUNK, SparseRows, as_kept, keep_entries, take_columns_in_place
+from spd.clustering.math.sparse_rows import CHUNK, SparseRows, take_columns_in_place
+from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-FilterDeadStat = Literal["max", "mean"]
+logger = logging.getLogger(__name__)
 
 
 class MembershipBuilder:
@@ -48,22 +53,22 @@ class MembershipBuilder:
         self._activation_threshold = activation_threshold
         self._dead_threshold = filter_dead_threshold
         self._dead_stat = filter_dead_stat
-        self._rows: SparseRows | None = None
+        self._rows = SparseRows()
         self._widths: dict[str, int] = {}
         self._labels: list[str] = []
         self._given: Sequence[str] = self._labels
-        self._greatest = np.zeros(0, np.float32)
+        self._maximum = np.zeros(0, np.float32)
         self._total = np.zeros(0, np.float64)
 
     @property
     def n_samples(self) -> int:
         """Rows added so far."""
-        return self._rows.n_rows if self._rows else 0
+        return self._rows.n_rows
 
     @property
     def nnz(self) -> int:
         """Active entries kept so far."""
-        return self._rows.nnz if self._rows else 0
+        return self._rows.nnz
 
     def add(self, activations: Mapping[str, np.ndarray]) -> None:
         """One micro-batch: for each module its importances (n_rows, C), the modules always in the same order.
@@ -99,52 +104,24 @@ class MembershipBuilder:
         if not matrix.shape[0] or not matrix.shape[1]:
             return
         if not isinstance(matrix, np.ndarray):
-            self._add_csr(matrix)
+            self._add_batch(
+                threshold_csr(matrix, self._activation_threshold),
+                np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel() if self.needs_total else None,
+            )
             return
         step = max(1, CHUNK // matrix.shape[1])
         for start in range(0, len(matrix), step):
             self._add_blocks([matrix[start : start + step]])
 
-    def _open_rows(self, is_bool: bool) -> SparseRows:
-        """Booleans stay booleans, even without a threshold; the first micro-batch decides."""
-        if self._rows is None:
-            self._rows = SparseRows(is_soft=self._activation_threshold is None and not is_bool)
-        return self._rows
-
     def _add_blocks(self, blocks: list[np.ndarray]) -> None:
-        blocks = [as_kept(block, self._activation_threshold) for block in blocks]
-        rows = self._open_rows(all(block.dtype == bool for block in blocks))
-        if all(block.dtype == np.float32 for block in blocks):
-            matrix = np.ascontiguousarray(blocks[0]) if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-            greatest = self._greatest.copy()
-            if rows.append_floats(matrix, self._activation_threshold, greatest):
-                self.add_statistics(np.zeros_like(greatest), greatest, self._totals([matrix]))
-                return
-        least, greatest = (np.concatenate([extreme(part, axis=0) for part in blocks]) for extreme in (np.min, np.max))
-        self.add_statistics(least, greatest, self._totals(blocks))
-        rows.append_dense(blocks, self._activation_threshold)
+        self._add_batch(
+            threshold_dense(blocks, self._activation_threshold),
+            np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None,
+        )
 
-    def _totals(self, blocks: list[np.ndarray]) -> np.ndarray | None:
-        """The sum of each column, where it is needed."""
-        return np.concatenate([part.sum(axis=0, dtype=np.float64) for part in blocks]) if self.needs_total else None
-
-    def _add_csr(self, matrix: "csr_array") -> None:
-        if not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        n_components = len(self._labels)
-        least, greatest = np.zeros(n_components), np.zeros(n_components, np.float32)
-        data = as_kept(matrix.data, self._activation_threshold)
-        with np.errstate(invalid="ignore"):
-            np.minimum.at(least, matrix.indices, data)
-            np.maximum.at(greatest, matrix.indices, data)
-        total = np.bincount(matrix.indices, data, n_components) if self.needs_total else None
-        self.add_statistics(least, greatest, total)
-        keep = data if data.dtype == bool else data > (self._activation_threshold or 0)
-        rows = self._open_rows(data.dtype == bool)
-        values = data[keep] if rows.is_soft else None
-        lengths = np.diff(keep_entries(matrix.indptr, keep))
-        rows.append(lengths, matrix.indices[keep].astype(np.int32, copy=False), values)
+    def _add_batch(self, batch: ThresholdedBatch, total: np.ndarray | None) -> None:
+        self.add_statistics(batch.minimum, batch.maximum, total)
+        self._rows.append(batch.lengths, batch.indices, batch.values)
 
     @property
     def needs_total(self) -> bool:
@@ -158,16 +135,16 @@ class MembershipBuilder:
         counted over modules of these widths. Their statistics come by `add_statistics`, at any time before the end.
         """
         self._set_modules(widths)
-        self._open_rows(is_bool=False).append(lengths, indices, values)
+        self._rows.append(lengths, indices, values)
 
-    def add_statistics(self, least: np.ndarray, greatest: np.ndarray, total: np.ndarray | None) -> None:
+    def add_statistics(self, minimum: np.ndarray, maximum: np.ndarray, total: np.ndarray | None) -> None:
         """Extremes and sum of each component (n_components,) over rows that are added.
 
         Raises:
             ActivationsError: an extreme is infinite, or negative; names the component.
         """
-        check_values(least, greatest, self._labels)
-        np.maximum(self._greatest, greatest, out=self._greatest)
+        check_values(minimum, maximum, self._labels)
+        np.maximum(self._maximum, maximum, out=self._maximum)
         if total is not None:
             self._total += total
 
@@ -177,14 +154,15 @@ class MembershipBuilder:
         Raises:
             ActivationsError: nothing was added, no module has that name, or no component is alive.
         """
-        if self._rows is None or not self.n_samples:
+        if not self.n_samples:
             raise ActivationsError("there is no sample to take memberships from")
-        modules = [label.rpartition(":")[0] for label in self._labels]
+        modules = [module_of(label) for label in self._labels]
         chosen = set(matching_modules(dict.fromkeys(modules), module_name_filter))
         in_module = np.array([module in chosen for module in modules], bool)
-        statistic = self._greatest if self._dead_stat == "max" else self._total / self.n_samples
+        statistic = self._maximum if self._dead_stat == "max" else self._total / self.n_samples
         alive = in_module.copy()
-        alive[in_module] = live_components(statistic[in_module], self._dead_threshold, self._dead_stat)
+        alive[in_module] = live_components(statistic[in_module], self._dead_threshold)
+        check_some_alive(alive, statistic[in_module], self._dead_threshold, self._dead_stat)
         rows = take_columns_in_place(self._rows.finish(), alive)
         labels = [label for label, keep in zip(self._labels, alive, strict=True) if keep]
         dead = [label for label, keep in zip(self._labels, in_module & ~alive, strict=True) if keep]
@@ -200,5 +178,5 @@ class MembershipBuilder:
 
     def _set_labels(self, labels: list[str]) -> None:
         self._labels = labels
-        self._greatest = np.zeros(len(labels), np.float32)
+        self._maximum = np.zeros(len(labels), np.float32)
         self._total = np.zeros(len(labels), np.float64)

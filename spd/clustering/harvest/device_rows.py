@@ -31,8 +31,8 @@ class DeviceRows:
         self._threshold = activation_threshold
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._waiting: tuple[dict[str, Tensor], Any] | None = None
-        self._least: Tensor | None = None
-        self._greatest: Tensor | None = None
+        self._minimum: Tensor | None = None
+        self._maximum: Tensor | None = None
         self._total: Tensor | None = None
 
     def add(self, samples: "dict[str, Tensor]") -> None:
@@ -49,11 +49,11 @@ class DeviceRows:
         """
         waiting, self._waiting = self._waiting, None
         self._collect(waiting)
-        if self._least is None or self._greatest is None:
+        if self._minimum is None or self._maximum is None:
             return
         with self._torch.cuda.stream(self._stream):
             total = None if self._total is None else self._total.cpu().numpy()
-            self._builder.add_statistics(self._least.cpu().numpy(), self._greatest.cpu().numpy(), total)
+            self._builder.add_statistics(self._minimum.cpu().numpy(), self._maximum.cpu().numpy(), total)
 
     def _collect(self, waiting: "tuple[dict[str, Tensor], Any] | None") -> None:
         if waiting is None or not len(next(iter(waiting[0].values()))):
@@ -73,9 +73,9 @@ class DeviceRows:
         self._builder.add_rows(widths, lengths.astype(np.int64, copy=False), indices, values)
 
     def _count(self, matrix: "Tensor") -> None:
-        least, greatest = self._torch.aminmax(matrix, dim=0)
-        self._least = least if self._least is None else self._torch.minimum(self._least, least)
-        self._greatest = greatest if self._greatest is None else self._torch.maximum(self._greatest, greatest)
+        minimum, maximum = self._torch.aminmax(matrix, dim=0)
+        self._minimum = minimum if self._minimum is None else self._torch.minimum(self._minimum, minimum)
+        self._maximum = maximum if self._maximum is None else self._torch.maximum(self._maximum, maximum)
         if self._builder.needs_total:
             total = matrix.sum(dim=0, dtype=self._torch.float64)
             self._total = total if self._total is None else self._total + total

@@ -1,39 +1,32 @@
-"""Activations of the user's own, samples x components, from a file; read in pieces, never held densely.
+"""Readers of matrices of samples x components: .npy, .npz and .safetensors, in pieces, never held densely.
 
     .npy           memory-mapped
-    .npz           one matrix, or the one named `activations`, read as a stream; or what scipy.sparse.save_npz writes;
-                   or saved memberships (also the directory of a harvest that holds them)
+    .npz           one matrix, or the one named `activations`, read as a stream; or what scipy.sparse.save_npz writes
     .safetensors   one matrix, or the one named `activations`, memory-mapped; bfloat16, too
 
-Labels `<module>:<index>`, one a component, are optional: an array `labels` in the .npz file, or beside any file
-`<name without ending>.labels.txt` with one label a line. Without them the components are `activations:0`, and so on.
+Nothing is unpickled, and what a file's header claims is checked before it is believed.
 """
 
 import json
-import logging
-import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.harvest.builder import MembershipBuilder
-from spd.clustering.memberships import Memberships
-from spd.errors import ActivationsError, DamagedFileError, MissingFileError
-from spd.files.checked import open_zip, read_npz, read_zip_array
+from spd.errors import ActivationsError, DamagedFileError, one_line
+from spd.files.checked import open_zip, read_npy_header, read_npz, read_zip_array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-logger = logging.getLogger(__name__)
+MATRIX_NAME = "activations"
+"""The array that is taken where a file holds several."""
 
 _BYTES_AT_ONCE = 1 << 26
-_NAME = "activations"
-_LABEL = re.compile(r".+:\d+")
 _HEADER_LIMIT = 100 << 20
 _SAFETENSORS_TYPES = {
     "F64": "<f8",
@@ -50,60 +43,27 @@ _SAFETENSORS_TYPES = {
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A matrix in a file: its shape, the labels that the file itself holds, and its rows in pieces, to be read once."""
+class MatrixFile:
+    """A matrix in a file.
+
+    Attributes:
+        shape: of the array, which need not be two-dimensional.
+        labels: those that the file itself holds.
+        pieces: its rows in order, to be read once.
+    """
 
     shape: tuple[int, ...]
     labels: list[str] | None
     pieces: "Iterator[np.ndarray | csr_array]"
 
 
-def read_activations(path: Path | str, config: ClusteringRunConfig) -> Memberships:
-    """Threshold a file of activations, and take out dead components and modules, as the config says.
-
-    Args:
-        path: see above for the kinds of files.
-        config: the first `batch_size` samples are used, all where there are fewer. Of merge_config:
-            activation_threshold, filter_dead_threshold, module_name_filter. Saved memberships are taken as they are.
+def open_matrix(path: Path) -> MatrixFile:
+    """A file of one of the kinds above, by its ending.
 
     Raises:
-        MissingFileError: there is no such file.
-        DamagedFileError: it is truncated, holds objects, or is not of its kind.
-        ActivationsError: it holds no such matrix, a negative or infinite value (naming the component), labels that do
-            not fit, or no live component.
+        DamagedFileError: it is truncated, holds objects, or is not of its kind; also while pieces are read.
+        ActivationsError: another ending, or several arrays of which none is named `activations`.
     """
-    path = Path(path).expanduser()
-    if (path / "memberships.npz").is_file():
-        path = path / "memberships.npz"
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file of activations")
-    if config.n_tokens_per_seq is not None:
-        raise ActivationsError("n_tokens_per_seq is for sequences: a file of activations has one sample a row")
-    if _holds_memberships(path):
-        return Memberships.load(path)
-    source = _open(path)
-    if len(source.shape) != 2:
-        raise ActivationsError(f"{path}: activations must be samples x components, got shape {source.shape}")
-    if not source.shape[1]:
-        raise ActivationsError(f"{path}: activations hold no component")
-    labels = _labels(path, source)
-    limit = min(config.batch_size, config.n_tokens or config.batch_size)
-    logger.info("%s: %d of %d samples, %d components", path, min(limit, source.shape[0]), *source.shape)
-    merge = config.merge_config
-    builder = MembershipBuilder(merge.activation_threshold, merge.filter_dead_threshold, config.filter_dead_stat)
-    try:
-        for piece in source.pieces:
-            if piece.dtype.kind not in "biuf":
-                raise ActivationsError(f"activations must be numbers or booleans, got {piece.dtype}")
-            builder.add_matrix(piece[: limit - builder.n_samples], labels)
-            if builder.n_samples == limit:
-                break
-        return builder.finish(merge.module_name_filter)
-    except ActivationsError as error:
-        raise ActivationsError(f"{path}: {error}") from error
-
-
-def _open(path: Path) -> _Source:
     if path.suffix == ".npy":
         return _open_npy(path)
     if path.suffix == ".npz":
@@ -117,58 +77,47 @@ def _rows_at_once(shape: tuple[int, ...], itemsize: int) -> int:
     return max(1, _BYTES_AT_ONCE // max(1, shape[-1] * itemsize))
 
 
-def _open_npy(path: Path) -> _Source:
+def _open_npy(path: Path) -> MatrixFile:
     def mapped() -> np.ndarray:
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise DamagedFileError(f"{path}: cannot be read as a .npy array: {' '.join(str(error).split())}") from error
+            raise DamagedFileError(f"{path}: cannot be read as a .npy array: {one_line(error)}") from error
 
     def pieces() -> Iterator[np.ndarray]:
         step = _rows_at_once(shape, dtype.itemsize)
         for start in range(0, shape[0], step):
-            # Mapped anew each time, so that pages already read do not pile up.
+            # Mapped again each time, so that pages already read do not pile up.
             yield np.array(mapped()[start : start + step])
 
     first = mapped()
     shape, dtype = first.shape, first.dtype
-    return _Source(shape, None, pieces())
+    return MatrixFile(shape, None, pieces())
 
 
-def _holds_memberships(path: Path) -> bool:
-    if path.suffix != ".npz":
-        return False
-    with open_zip(path) as archive:
-        return {"indptr.npy", "indices.npy", "labels.npy", "dead_labels.npy"} <= set(archive.namelist())
-
-
-def _open_npz(path: Path) -> _Source:
+def _open_npz(path: Path) -> MatrixFile:
     with open_zip(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         labels = read_zip_array(archive, path, "labels.npy").tolist() if "labels" in names else None
     if "format" in names and "shape" in names:
         matrix = _read_scipy(path)
         step = _rows_at_once(matrix.shape, 4)
-        return _Source(
+        return MatrixFile(
             matrix.shape, labels, (matrix[start : start + step] for start in range(0, matrix.shape[0], step))
         )
     name = _pick(path, sorted(names - {"labels"}))
     with open_zip(path) as archive, archive.open(f"{name}.npy") as member:
         shape, is_fortran, _ = _read_header(path, member)
     if is_fortran:
-        return _Source(shape, labels, iter([read_npz(path, [name])[name]]))
-    return _Source(shape, labels, _stream_member(path, f"{name}.npy"))
+        return MatrixFile(shape, labels, iter([read_npz(path, [name])[name]]))
+    return MatrixFile(shape, labels, _stream_member(path, f"{name}.npy"))
 
 
-def _read_header(path: Path, member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+def _read_header(path: Path, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
-        header = readers[np.lib.format.read_magic(member)](member)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(f"{path}: holds no readable .npy array: {error}") from error
-    if header[2].hasobject:
-        raise DamagedFileError(f"{path}: holds pickled objects, which are not read")
-    return header
+        return read_npy_header(member)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedFileError(f"{path}: holds no readable .npy array: {one_line(error)}") from error
 
 
 def _stream_member(path: Path, name: str) -> Iterator[np.ndarray]:
@@ -182,7 +131,7 @@ def _stream_member(path: Path, name: str) -> Iterator[np.ndarray]:
             wanted = n_rows * shape[1] * dtype.itemsize
             try:
                 content = member.read(wanted)
-            except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+            except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as error:
                 raise DamagedFileError(f"{path}: its member {name!r} is damaged: {error}") from error
             if len(content) != wanted:
                 raise DamagedFileError(f"{path}: its member {name!r} is truncated: {shape} numbers were announced")
@@ -209,7 +158,7 @@ def _read_scipy(path: Path) -> "csr_array":
         raise DamagedFileError(f"{path}: holds no sparse matrix that can be read: {error}") from error
 
 
-def _open_safetensors(path: Path) -> _Source:
+def _open_safetensors(path: Path) -> MatrixFile:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -228,7 +177,7 @@ def _open_safetensors(path: Path) -> _Source:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise DamagedFileError(f"{path}: cannot be read as a .safetensors file: {error}") from error
-    return _Source(shape, None, _map_tensor(path, 8 + length + begin, dtype, shape, kind == "BF16"))
+    return MatrixFile(shape, None, _map_tensor(path, 8 + length + begin, dtype, shape, kind == "BF16"))
 
 
 def _map_tensor(
@@ -247,25 +196,8 @@ def _map_tensor(
 
 def _pick(path: Path, names: list[str]) -> str:
     """The array to read: `activations`, or the only one."""
-    if _NAME in names:
-        return _NAME
+    if MATRIX_NAME in names:
+        return MATRIX_NAME
     if len(names) != 1:
-        raise ActivationsError(f"{path}: expected one array, or one named {_NAME!r}, found {names or 'none'}")
+        raise ActivationsError(f"{path}: expected one array, or one named {MATRIX_NAME!r}, found {names or 'none'}")
     return names[0]
-
-
-def _labels(path: Path, source: _Source) -> list[str]:
-    n_components = source.shape[1]
-    beside = path.with_suffix(".labels.txt")
-    labels, where = source.labels, path
-    if beside.is_file():
-        labels, where = beside.read_text(encoding="utf-8", errors="replace").splitlines(), beside
-    if labels is None:
-        return [f"{_NAME}:{index}" for index in range(n_components)]
-    labels = [str(label) for label in labels]
-    if len(labels) != n_components:
-        raise ActivationsError(f"{where}: {len(labels)} labels for {n_components} components")
-    wrong = next((label for label in labels if not _LABEL.fullmatch(label)), None)
-    if wrong is not None:
-        raise ActivationsError(f"{where}: a label is <module>:<index>, got {wrong!r}")
-    return labels

@@ -5,19 +5,14 @@ memberships.npz       sparse rows, labels alive and dead
 metadata.json         sizes, what each component does; written last, so that its presence says: complete
 """
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.memberships import Memberships
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, MissingFileError
 from spd.files.checked import read_json, write_json
-
-if TYPE_CHECKING:
-    from spd.clustering.memberships import Memberships
-
-logger = logging.getLogger("spd")
 
 _DECIDED_BY_HARVEST = ("activation_threshold", "filter_dead_threshold", "module_name_filter")
 
@@ -37,7 +32,7 @@ def locate_harvest(harvest: str) -> HarvestPaths:
     return HarvestPaths(harvest)
 
 
-def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: "Memberships", seconds: float) -> None:
+def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: Memberships, seconds: float) -> None:
     """Write all three files.
 
     Raises:
@@ -68,26 +63,28 @@ def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: 
 
 
 class SavedHarvest:
-    """Stands where a model does: gives the memberships that were saved.
+    """A harvest that is complete.
 
     Args:
-        bootstrap: draw the samples anew with replacement, by the config's dataset_seed. Members of an ensemble always
-            do, since they would otherwise all start from the same.
-    """
+        paths: where it is.
 
-    def __init__(self, paths: HarvestPaths, *, bootstrap: bool = False) -> None:
-        """Raises:
+    Attributes:
+        config: what it was made with.
+        n_samples: how many it holds.
+
+    Raises:
         MissingFileError: there is no such harvest, or it is not complete.
         DamagedFileError: its metadata cannot be read.
-        """
+    """
+
+    def __init__(self, paths: HarvestPaths) -> None:
         if not paths.metadata.is_file():
             what = "is not complete: its metadata.json is missing" if paths.directory.is_dir() else "does not exist"
             raise MissingFileError(f"the harvest {paths.directory} {what}")
-        read_json(paths.metadata, required=["n_samples", "is_soft"])
-        self._paths = paths
-        self._bootstrap = bootstrap
-        self._loaded: Memberships | None = None
+        metadata = read_json(paths.metadata, required=["n_samples", "is_soft"])
+        self.n_samples = int(metadata["n_samples"])
         self.config = ClusteringRunConfig.from_file(paths.config)
+        self._paths = paths
 
     def run_config(self, given: ClusteringRunConfig | None, changes: dict[str, Any]) -> ClusteringRunConfig:
         """The config of a run that merges this harvest: the harvest's own, with what `given` says of the merge.
@@ -112,18 +109,10 @@ class SavedHarvest:
         taken = ("merge_config", "merge_options", "logging_intervals", "seed", "wandb_project", "wandb_entity")
         return self.config.replaced(**{name: getattr(given, name) for name in taken} | changes)
 
-    def memberships(self, config: ClusteringRunConfig) -> "Memberships":
-        """All samples, or a bootstrap of them.
+    def load(self) -> Memberships:
+        """All samples.
 
         Raises:
             DamagedFileError: the file of memberships cannot be read.
         """
-        import numpy as np
-
-        from spd.clustering.memberships import Memberships
-
-        if self._loaded is None:
-            self._loaded = Memberships.load(self._paths.memberships)
-        if not self._bootstrap and config.ensemble_id is None:
-            return self._loaded
-        return self._loaded.resample_rows(np.random.default_rng(config.dataset_seed))
+        return Memberships.load(self._paths.memberships)

@@ -1,9 +1,11 @@
 """Rows of a compressed sparse matrix, built in pieces and cut in place: memory stays near that of the result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Int64
+
+from spd.errors import ActivationsError
 
 CHUNK = 1 << 22
 """Entries worked on at once, so that temporary arrays stay small beside the result."""
@@ -39,14 +41,11 @@ class GrowingArray:
 class SparseRows:
     """Rows appended batch by batch, with ascending column indices in each row."""
 
-    def __init__(self, is_soft: bool) -> None:
+    def __init__(self) -> None:
         self._lengths = GrowingArray(np.int64)
         self._indices = GrowingArray(np.int32)
-        self._values = GrowingArray(np.float32) if is_soft else None
-
-    @property
-    def is_soft(self) -> bool:
-        return self._values is not None
+        self._values: GrowingArray | None = None
+        self._is_empty = True
 
     @property
     def n_rows(self) -> int:
@@ -57,59 +56,25 @@ class SparseRows:
         return len(self._indices)
 
     def append(self, lengths: np.ndarray, indices: np.ndarray, values: np.ndarray | None) -> None:
-        """Rows of these lengths, whose entries follow each other; values are needed for soft rows only."""
-        assert (values is None) == (self._values is None), "soft rows have values, others none"
+        """Rows of these lengths, whose entries follow each other. The first ones decide whether rows have values.
+
+        Raises:
+            ActivationsError: these have, and those before had none, or the other way round.
+        """
+        if self._is_empty:
+            self._is_empty = False
+            self._values = None if values is None else GrowingArray(np.float32)
+        if (values is None) != (self._values is None):
+            raise ActivationsError("soft activations and boolean ones follow each other: all must be of one kind")
         self._lengths.append(lengths)
         self._indices.append(indices)
         if self._values is not None and values is not None:
             self._values.append(values)
 
-    def append_dense(self, blocks: Sequence[np.ndarray], threshold: float | None) -> None:
-        """The entries above the threshold (None: above 0) of blocks (n_rows, n_columns of the block) that stand side
-        by side. A boolean block is taken as it is."""
-        n_rows, n_columns = len(blocks[0]), sum(block.shape[1] for block in blocks)
-        active = np.empty((n_rows, n_columns), bool)
-        column = 0
-        for block in blocks:
-            part = active[:, column : column + block.shape[1]]
-            part[:] = block if block.dtype == bool else block > (threshold or 0)
-            column += block.shape[1]
-        lengths = np.count_nonzero(active, axis=1)
-        indices = np.flatnonzero(active)
-        indices -= np.repeat(np.arange(n_rows) * n_columns, lengths)
-        values = None
-        if self._values is not None:
-            whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-            values = whole[active]
-        self.append(lengths, indices, values)
-
-    def append_floats(self, matrix: np.ndarray, threshold: float | None, greatest: np.ndarray) -> bool:
-        """Like append_dense for one C-ordered float32 block, in compiled code, which also updates each column's
-        greatest value. Nothing is appended, and False returned, where an entry is below 0 or NaN."""
-        from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
-
-        limit = np.float32(threshold or 0)
-        lengths = np.empty(len(matrix), np.int64)
-        if not count_rows(matrix, limit, lengths, greatest):
-            return False
-        indices = np.empty(lengths.sum() + 1, np.int32)
-        fill_rows(matrix, limit, indices)
-        self.append(lengths, indices[:-1], None if self._values is None else matrix[matrix > limit])
-        return True
-
     def finish(self) -> CompressedRows:
         """The matrix; nothing can be appended afterwards."""
         indptr = indptr_of(self._lengths.finish())
         return indptr, self._indices.finish(), None if self._values is None else self._values.finish()
-
-
-def as_kept(values: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Soft values in the precision in which they are kept, float32, where a tiny one may become 0; with a threshold,
-    or booleans: as they are."""
-    if threshold is not None or values.dtype.kind == "b":
-        return values
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32, copy=False)
 
 
 def indptr_of(lengths: Int64[np.ndarray, "n_rows"]) -> Int64[np.ndarray, "n_rows_plus_1"]:
@@ -163,3 +128,20 @@ def take_columns_in_place(rows: CompressedRows, column_mask: Bool[np.ndarray, "n
     if values is not None:
         values.resize(written, refcheck=False)
     return indptr_of(lengths), indices, values
+
+
+def draw_rows(rows: CompressedRows, drawn: Int64[np.ndarray, "n_drawn"]) -> CompressedRows:
+    """These rows in this order, each as often as it is named; `rows` is left unchanged."""
+    old_indptr, old_indices, old_values = rows
+    lengths = np.diff(old_indptr)[drawn]
+    indptr = indptr_of(lengths)
+    indices = np.empty(indptr[-1], np.int32)
+    values = None if old_values is None else np.empty(indptr[-1], np.float32)
+    for first, last in row_chunks(indptr):
+        low, high = indptr[first], indptr[last]
+        shift = old_indptr[drawn[first:last]] - indptr[first:last]
+        source = np.arange(low, high) + np.repeat(shift, lengths[first:last])
+        indices[low:high] = old_indices[source]
+        if values is not None and old_values is not None:
+            values[low:high] = old_values[source]
+    return indptr, indices, values

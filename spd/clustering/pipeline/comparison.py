@@ -6,50 +6,48 @@ the metadata and the log say who is missing.
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spd.clustering.ensemble_registry import Member, get_members
-from spd.clustering.storage import EnsemblePaths, checked_method, registry_path
+from spd.clustering.ensemble_registry import RegisteredMember, get_members
+from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.clustering.pipeline.run_state import is_finished
+from spd.clustering.plotting.style import best_effort
+from spd.clustering.storage import EnsemblePaths, checked_method
 from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz, write_json, write_npz
 
-if TYPE_CHECKING:
-    from spd.clustering.merge_history import MergeHistoryEnsemble
-
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 MIN_MEMBERS = 2
 
 
-def registered_members(paths: EnsemblePaths) -> list[Member]:
+def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
     """All members, by index.
 
     Raises:
         MissingFileError: the ensemble is not registered.
     """
-    beside = paths.directory.parent.parent / registry_path().name
-    members = get_members(paths.ensemble_id, path=beside)
+    members = get_members(paths.ensemble_id, path=paths.registry)
     if not members:
-        raise MissingFileError(f"the ensemble {paths.ensemble_id} is not registered in {beside}")
+        raise MissingFileError(f"the ensemble {paths.ensemble_id} is not registered in {paths.registry}")
     return members
 
 
-def finished_members(paths: EnsemblePaths) -> list[Member]:
-    """Those whose history is there: only a complete one bears its name."""
-    return [member for member in registered_members(paths) if paths.run(member.run_id).history.is_file()]
+def finished_members(paths: EnsemblePaths) -> list[RegisteredMember]:
+    """Those on which nothing is left to do."""
+    return [member for member in registered_members(paths) if is_finished(paths.run(member.run_id))]
 
 
-def read_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> "tuple[list[Member], MergeHistoryEnsemble]":
+def read_ensemble(
+    paths: EnsemblePaths, *, require_all: bool = False
+) -> tuple[list[RegisteredMember], MergeHistoryEnsemble]:
     """The finished members and their histories.
 
     Raises:
         MemberFailedError: fewer than two are finished, or with require_all not all.
         DamagedFileError: a history cannot be read.
     """
-    from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
-
     members, finished = registered_members(paths), finished_members(paths)
     missing = [member.idx for member in members if member not in finished]
     if len(finished) < (len(members) if require_all else MIN_MEMBERS):
@@ -69,7 +67,7 @@ def _missing(idxs: list[int]) -> str:
     return f" (missing: {', '.join(map(str, idxs))})" if idxs else ""
 
 
-def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> "MergeHistoryEnsemble":
+def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> MergeHistoryEnsemble:
     """Write ensemble_merge_array.npz and ensemble_meta.json, unless they are those of the same members already.
 
     Raises:
@@ -122,10 +120,8 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
     write_npz(paths.distances(method), {"distances": distances})
     from spd.clustering.plotting.figures import save_distance_figure
 
-    try:
+    with best_effort(f"the figure of {method}"):
         save_distance_figure(paths.distances_figure(method), distances, method, ensemble.c_components)
-    except Exception as error:
-        logger.warning("the plot of %s was not made: %s: %s", method, type(error).__name__, error)
     return paths.distances(method)
 
 
@@ -137,14 +133,6 @@ def distances_are_current(paths: EnsemblePaths, method: str) -> bool:
         is_newer = written.stat().st_mtime_ns >= merge_array.stat().st_mtime_ns
         return is_newer and paths.distances_figure(method).is_file() and read_distances(written).shape[1] == n_members
     except (SPDError, OSError):
-        return False
-
-
-def consensus_is_current(paths: EnsemblePaths) -> bool:
-    """Whether the stable groups are there and newer than the merge array."""
-    try:
-        return paths.stable_groups.stat().st_mtime_ns >= paths.merge_array.stat().st_mtime_ns
-    except OSError:
         return False
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.ensemble_registry import Member, get_members, register_members
+from spd.clustering.ensemble_registry import RegisteredMember, get_members, list_ensembles, register_members
+from spd.clustering.execution.git_snapshot import create_git_snapshot
+from spd.clustering.execution.stamp import ExecutionStamp
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.storage import EnsemblePaths, clustering_dir, new_ensemble_id, new_run_id, registry_path
 from spd.errors import MissingFileError, SPDError
 from spd.files.config import load_mapping
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Pipeline:
     run_config: ClusteringRunConfig
     snapshot_branch: str | None = None
 
-    def members(self) -> list[Member]:
+    def members(self) -> list[RegisteredMember]:
         return get_members(self.paths.ensemble_id)
 
 
@@ -79,9 +81,6 @@ def create_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunC
     Raises:
         SPDError: SPD_OUT_DIR cannot be written to; a snapshot is asked for and there is no checkout.
     """
-    from spd.clustering.execution.git_snapshot import create_git_snapshot
-    from spd.clustering.execution.stamp import ExecutionStamp
-
     paths = EnsemblePaths(new_ensemble_id())
     run_config = run_config.replaced(ensemble_id=paths.ensemble_id)
     config.to_file(paths.pipeline_config)
@@ -106,3 +105,16 @@ def open_pipeline(ensemble_id: str, overrides: dict[str, Any] | None = None) -> 
     content = {**load_mapping(paths.pipeline_config), **stored, **(overrides or {})}
     config = ClusteringPipelineConfig.from_mapping(content, str(paths.pipeline_config))
     return Pipeline(paths, config, config.run_config)
+
+
+def find_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunConfig) -> Pipeline | None:
+    """The last ensemble that was started with these very configs, finished or not."""
+    for ensemble_id in reversed(list_ensembles()):
+        try:
+            found = open_pipeline(ensemble_id)
+        except SPDError:
+            continue
+        same = found.config.replaced(clustering_run_config_path=config.clustering_run_config_path) == config
+        if same and found.run_config.replaced(ensemble_id=None) == run_config:
+            return found
+    return None

@@ -9,14 +9,14 @@ or three either way.
 """
 
 import math
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.sources import MembershipSource
+from spd.machine import peak_bytes
+from spd.text import byte_count, duration
 
 _TRIAL_ITEMS = 16
 _TRIAL_SECONDS = 1.0
@@ -28,7 +28,16 @@ _MERGE_PROCESS_BYTES = 400 * 2**20
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one member."""
+    """Of one member.
+
+    Attributes:
+        n_samples: that it will have.
+        n_components: alive, at most.
+        mean_active: of them, on one sample.
+        harvest_s, harvest_bytes: what the harvest will take.
+        trial_items: data items of the last trial.
+        memory_limit: bytes of coactivations that may be kept.
+    """
 
     n_samples: int
     n_components: int
@@ -37,7 +46,6 @@ class Estimate:
     harvest_bytes: float
     trial_items: int
     memory_limit: float = math.inf
-    """Bytes of coactivations that may be kept."""
 
     @property
     def merge_s(self) -> float:
@@ -72,14 +80,13 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
     n_samples = round(found.n_samples * factor)
     n_samples = min(n_samples, config.n_tokens or n_samples)
     mean_active = found.nnz / max(found.n_samples, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     limit = config.merge_options.memory_limit_gb
     return Estimate(
         n_samples,
         found.n_components,
         mean_active,
         seconds * factor,
-        peak + 8 * n_samples * mean_active,
+        peak_bytes() + 8 * n_samples * mean_active,
         items,
         math.inf if limit is None else limit * 1e9,
     )
@@ -98,20 +105,12 @@ def describe_estimate(
             f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
             f"on a sample (tried on {one.trial_items:,} items)",
         ),
-        ("memory", f"harvest {_gib(one.harvest_bytes)}; each merge {_gib(one.merge_bytes)}, or less where it is short"),
-        ("time", f"harvest {_duration(one.harvest_s)} a member; merge {_duration(one.merge_s)} a member"),
-        ("in all", f"{_duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
+        (
+            "memory",
+            f"harvest {byte_count(one.harvest_bytes)}; each merge {byte_count(one.merge_bytes)}, or less where it is "
+            "short",
+        ),
+        ("time", f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member"),
+        ("in all", f"{duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
     ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
-
-
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "under 1 s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

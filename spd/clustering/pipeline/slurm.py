@@ -7,13 +7,12 @@
 Dependents use `afterany` and check for themselves what is there, so that no job waits for what cannot happen.
 """
 
-import argparse
 import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from spd.clustering.ensemble_registry import Member, set_member_jobs, set_member_state
+from spd.clustering.ensemble_registry import RegisteredMember, set_member_jobs, set_member_state
 from spd.clustering.execution import slurm
 from spd.clustering.execution.git_snapshot import add_work_tree
 from spd.clustering.execution.slurm_scripts import (
@@ -28,22 +27,24 @@ from spd.clustering.execution.slurm_scripts import (
 from spd.clustering.pipeline.comparison import distances_are_current
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
-from spd.clustering.pipeline.member import is_finished
+from spd.clustering.pipeline.run_state import record_states
 from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
-from spd.clustering.pipeline.summary import table_lines
 from spd.clustering.storage import EnsemblePaths, new_ensemble_id, sbatch_scripts_dir, slurm_logs_dir
 from spd.errors import SPDError
 from spd.files.checked import read_json
 from spd.settings import REPO_ROOT, spd_out_dir
+from spd.text import table_lines
 
-logger = logging.getLogger("spd")
-
-check_slurm = slurm.check_slurm
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MemberArray:
-    """An array to submit: task id -> member."""
+    """An array to submit.
+
+    Attributes:
+        tasks: task id -> index of the member.
+    """
 
     tasks: dict[int, int]
     script: JobScript
@@ -115,24 +116,29 @@ class Renderer:
         )
 
 
-def submit_pipeline(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
+def submit_pipeline(pipeline: Pipeline, *, track_resources: bool = False) -> None:
     """Submit what is missing of the ensemble, and print what was submitted and how to watch it.
 
     Members whose task has not ended are left to it.
 
+    Args:
+        track_resources: distance jobs print what they have used.
+
     Raises:
         SPDError: SLURM does not answer or refuses; what was submitted before is cancelled, `--resume` tries again.
     """
-    check_slurm()
+    slurm.check_slurm()
     paths = pipeline.paths
     active = active_jobs(paths)
     known = read_jobs(paths)
     members = pipeline.members()
-    unfinished = [member for member in members if not is_finished(paths.run(member.run_id))]
+    unfinished = record_states(paths, members)
     busy = {member.idx for member in unfinished if any(job.task_of(member.idx) in active for job in known)}
     todo = [member for member in unfinished if member.idx not in busy]
-    _mark(pipeline, members, todo, unfinished)
-    renderer = Renderer(paths, pipeline.config, _code(pipeline), arguments.track_resources_calc_distances)
+    for member in todo:
+        if member.state != "pending":
+            set_member_state(paths.ensemble_id, member.idx, "pending")
+    renderer = Renderer(paths, pipeline.config, _code(pipeline), track_resources)
     if not todo and busy:
         logger.info("all %d unfinished members are with SLURM already", len(busy))
         return
@@ -158,7 +164,7 @@ class _Submission:
         self._renderer = renderer
         self.jobs: list[EnsembleJob] = []
 
-    def run(self, todo: list[Member], before: list[str], *, everything: bool) -> None:
+    def run(self, todo: list[RegisteredMember], before: list[str], *, everything: bool) -> None:
         """Submit arrays for the members in `todo`, then what depends on them and on the arrays in `before`."""
         paths, config = self._pipeline.paths, self._pipeline.config
         arrays = [*before, *self._submit_arrays([member.idx for member in todo])]
@@ -191,15 +197,6 @@ class _Submission:
     def _add(self, job: EnsembleJob) -> None:
         self.jobs.append(job)
         add_job(self._pipeline.paths, job)
-
-
-def _mark(pipeline: Pipeline, members: list[Member], todo: list[Member], unfinished: list[Member]) -> None:
-    """The registry before submission: what is to be done is pending, what is done is done."""
-    for member in members:
-        if member in todo and member.state != "pending":
-            set_member_state(pipeline.paths.ensemble_id, member.idx, "pending")
-        elif member not in unfinished and member.state != "done":
-            set_member_state(pipeline.paths.ensemble_id, member.idx, "done")
 
 
 def _code(pipeline: Pipeline) -> Path:

@@ -7,29 +7,35 @@ from typing import Literal
 
 from spd.clustering.ensemble_registry import get_members, set_member_state
 from spd.clustering.execution.slurm import SubmittedJob, active_tasks
+from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.storage import EnsemblePaths
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json, write_json
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 JobKind = Literal["members", "distances", "consensus"]
 
 
 @dataclass(frozen=True)
 class EnsembleJob:
-    """A submitted job of an ensemble."""
+    """A submitted job of an ensemble.
+
+    Attributes:
+        script: as it was submitted.
+        log: `%a` stands for a task's id.
+        submitted: UTC, ISO 8601.
+        method: of distances.
+        tasks: of members: task id -> index in the ensemble.
+    """
 
     kind: JobKind
     job_id: str
     script: str
     log: str
-    """`%a` stands for a task's id."""
     submitted: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     method: str | None = None
-    """Of distances."""
     tasks: dict[str, int] = field(default_factory=dict)
-    """Of members: task id -> index in the ensemble."""
 
     @property
     def title(self) -> str:
@@ -119,7 +125,7 @@ def mark_lost_members(paths: EnsemblePaths) -> None:
         logger.warning("the states of running members may be out of date: %s", error)
         return
     for member in get_members(paths.ensemble_id):
-        if member.state not in ("pending", "running") or paths.run(member.run_id).history.is_file():
+        if member.state not in ("pending", "running") or is_finished(paths.run(member.run_id)):
             continue
         job = next((job for job in reversed(jobs) if job.task_of(member.idx) is not None), None)
         if job is None or job.task_of(member.idx) in active:

@@ -6,21 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spd.clustering.consensus import read_stable_groups
+from spd.clustering.consensus import summary_text as stable_groups_text
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.ensemble_registry import Member
+from spd.clustering.ensemble_registry import RegisteredMember
+from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import mean_distance, read_distances, registered_members
-from spd.clustering.pipeline.member import cut_too_early
+from spd.clustering.pipeline.history_shim import is_cut_too_early
+from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.clustering.tracking.metrics_log import seconds_left
 from spd.errors import SPDError
+from spd.text import duration, table_lines
 
 _HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
 
 
 @dataclass(frozen=True)
 class MemberRow:
-    """One member, as much as is known of it; `note` says what to mind."""
+    """One member, as much as is known of it.
+
+    Attributes:
+        components: alive in it.
+        merges: that were made.
+        best_groups: groups at its MDL minimum.
+        note: what to mind.
+    """
 
     idx: int
     run_id: str
@@ -35,11 +47,9 @@ class MemberRow:
         return (str(self.idx), self.run_id, self.state, *numbers, self.note)
 
 
-def member_row(paths: RunPaths, member: Member) -> MemberRow:
+def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
     """The row of a member: from its history if it is finished, otherwise from the registry and its last metrics."""
-    from spd.clustering.merge_history import MergeHistory
-
-    if not paths.history.is_file():
+    if not is_finished(paths):
         return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
     try:
         history = MergeHistory.read(paths.history)
@@ -49,11 +59,11 @@ def member_row(paths: RunPaths, member: Member) -> MemberRow:
         note = "made by a program that keeps no MDL"
         return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
     best = history.c_components - history.best_n_merges
-    mark = "! the minimum is at the last merge: raise iters" if cut_too_early(history) else ""
+    mark = "! the minimum is at the last merge: raise iters" if is_cut_too_early(history) else ""
     return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
 
 
-def _progress(paths: RunPaths, member: Member) -> str:
+def _progress(paths: RunPaths, member: RegisteredMember) -> str:
     if member.error:
         return member.error
     if member.state != "running":
@@ -62,14 +72,8 @@ def _progress(paths: RunPaths, member: Member) -> str:
     if not last:
         return "harvesting"
     left = seconds_left(last)
-    time_left = "" if left is None else f", about {_duration(left)} to go"
+    time_left = "" if left is None else f", about {duration(left)} to go"
     return f"merge {last.get('iteration', 0) + 1:,}, {last.get('k_groups', 0):,} groups left{time_left}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def last_metrics(path: Path) -> dict[str, Any]:
@@ -117,11 +121,8 @@ def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> 
 def _stable_groups(paths: EnsemblePaths) -> list[str]:
     if not paths.stable_groups.is_file():
         return []
-    from spd.clustering.consensus import read_stable_groups
-    from spd.clustering.consensus import summary_text as consensus_text
-
     try:
-        return ["", consensus_text(read_stable_groups(paths.stable_groups))]
+        return ["", stable_groups_text(read_stable_groups(paths.stable_groups))]
     except SPDError as error:
         return ["", str(error)]
 
@@ -129,30 +130,9 @@ def _stable_groups(paths: EnsemblePaths) -> list[str]:
 def _places(paths: EnsemblePaths) -> list[str]:
     places = [
         ("ensemble", paths.directory, "config, merge array, distances and their figures, log"),
-        ("members", paths.directory.parent.parent / RunPaths.folder, "<run>/history.zip, <run>/plots/"),
+        ("members", paths.root / RunPaths.folder, "<run>/history.zip, <run>/plots/"),
     ]
     if paths.stable_groups.is_file():
         places.append(("stable groups", paths.stable_groups, "pictures in plots/"))
     width = max(len(name) for name, _, _ in places)
     return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
-
-
-def table_lines(rows: list[tuple[str, ...]], *, numbers: bool = True) -> list[str]:
-    """Left-aligned text, right-aligned numbers (all text without `numbers`)."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numeric = [numbers and all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            f"{cell:>{width}}" if right else f"{cell:<{width}}"
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "") or "0")
-    except ValueError:
-        return False
-    return True

@@ -7,7 +7,7 @@ import numpy as np
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.plotting.sampled_activity import block_cosines, blocks_of, group_activity, spread_rows
-from spd.clustering.plotting.style import BLUE, GREY, grouped_thousands, plain_log_ticks, say
+from spd.clustering.plotting.style import BLUE, GREY, grouped_thousands, mark_empty, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def draw_frequencies(ax: "Axes", data: ActivityOverview) -> "Axes":
     ax.set_title("How often components are active")
     active = data.frequency[data.frequency > 0]
     if not active.size:
-        say(ax, "no component is ever active")
+        mark_empty(ax, "no component is ever active")
         return ax
     ax.plot(np.arange(1, len(active) + 1), 100 * active, color=BLUE, marker="o" if len(active) <= 40 else "", ms=3)
     if active[0] > 10 * active[-1]:
@@ -108,7 +108,7 @@ def draw_active_per_sample(ax: "Axes", data: ActivityOverview) -> "Axes":
     """How many components are active at a time."""
     ax.set_title("Active components per sample")
     if not data.n_active.size:
-        say(ax, "no samples")
+        mark_empty(ax, "no samples")
         return ax
     low, high = int(data.n_active.min()), int(data.n_active.max())
     step = max(int(np.ceil((high - low + 1) / 60)), 1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from spd.clustering.math.merge_paths import group_idxs_at
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.plotting.style import RED, add_groups_axis, label_merges, plain_log_ticks, say, spread
+from spd.clustering.plotting.style import RED, add_groups_axis, label_merges, mark_empty, plain_log_ticks, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def draw_group_counts(ax: "Axes", data: SizeClasses, n_components: int) -> "Axes
 
     ax.set_title("Groups by size")
     if len(data.n_merges) < 2:
-        say(ax, "no merges")
+        mark_empty(ax, "no merges")
         return ax
     counts = np.ma.masked_equal(data.n_groups.T, 0)
     most = max(int(counts.max()), 2)
@@ -84,7 +84,7 @@ def draw_member_shares(ax: "Axes", data: SizeClasses, n_components: int, best_n_
 
     ax.set_title("Components by the size of their group")
     if len(data.n_merges) < 2:
-        say(ax, "no merges")
+        mark_empty(ax, "no merges")
         return ax
     n_classes = len(data.lower)
     colors = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, n_classes))

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spd.clustering.math.coassociation import Coassociation
-from spd.clustering.plotting.style import GREY, grouped_thousands, new_figure, say
+from spd.clustering.plotting.style import GREY, grouped_thousands, mark_empty, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,13 +78,13 @@ def zoom(
     return _view(coassociation, groups, labels, order, title, f"{len(labels) - order.size:,} components")
 
 
-def draw_coassociation(ax: "Axes", view: CoassociationView) -> Any:
-    """Draw one heat map; returns what a colour bar needs, or None when there is nothing to show."""
+def draw_coassociation(ax: "Axes", view: CoassociationView) -> "Axes":
+    """One heat map, the groups outlined; its image is `ax.images[0]`, where there is anything to show."""
     ax.set_title(view.title)
     if view.n == 0:
-        say(ax, "every component is alone")
-        return None
-    image = ax.imshow(view.image, vmin=0, vmax=1, cmap="viridis", extent=(0, view.n, view.n, 0), aspect="equal")
+        mark_empty(ax, "every component is alone")
+        return ax
+    ax.imshow(view.image, vmin=0, vmax=1, cmap="viridis", extent=(0, view.n, view.n, 0), aspect="equal")
     if len(view.edges) - 1 <= MAX_OUTLINED:
         for start, end in zip(view.edges[:-1], view.edges[1:], strict=True):
             ax.plot([start, end, end, start, start], [start, start, end, end, start], color="white", lw=0.9)
@@ -101,7 +101,7 @@ def draw_coassociation(ax: "Axes", view: CoassociationView) -> Any:
         note += f"; {view.left_out} not shown"
     ax.text(0, 1.005, note, transform=ax.transAxes, fontsize=7, color=GREY, va="bottom")
     ax.set_title(view.title, pad=14)
-    return image
+    return ax
 
 
 def save_coassociation_figure(path: Path, views: list[CoassociationView]) -> Path:
@@ -112,9 +112,10 @@ def save_coassociation_figure(path: Path, views: list[CoassociationView]) -> Pat
     """
     with new_figure(path, 6 * len(views) + 1.2, 6.8) as figure:
         axes = figure.subplots(1, len(views), squeeze=False)[0]
-        images = [draw_coassociation(ax, view) for ax, view in zip(axes, views, strict=True)]
-        if images[0] is not None:
-            bar = figure.colorbar(images[0], ax=list(axes), shrink=0.7, pad=0.02)
+        for ax, view in zip(axes, views, strict=True):
+            draw_coassociation(ax, view)
+        if axes[0].images:
+            bar = figure.colorbar(axes[0].images[0], ax=list(axes), shrink=0.7, pad=0.02)
             bar.set_label("share of members in which two components are together")
     return path
 

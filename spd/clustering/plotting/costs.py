@@ -15,9 +15,9 @@ from spd.clustering.plotting.style import (
     RED,
     add_groups_axis,
     label_merges,
+    mark_empty,
     plain_log_ticks,
     power_of_ten_above,
-    say,
     symlog_ticks,
 )
 from spd.errors import SPDError
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CostPath:
-    """MDL and costs in bits a sample; long histories are cut into stretches, of which least and greatest are kept.
+    """MDL and costs in bits a sample; long histories are cut into stretches, of which minimum and maximum are kept.
 
     Attributes:
         n_components: number of components.
         mdl: (n_iters + 1,) after 0, 1, 2, ... merges, or None when not known.
         cost_at: (stretches,) merges made in the middle of each stretch.
-        least_cost, greatest_cost: (stretches,) of the merges in it; equal where a stretch is one merge.
+        min_cost, max_cost: (stretches,) of the merges in it; equal where a stretch is one merge.
         considered: (n_iters,) share of the pairs that the sampler drew from, or None.
         best_n_merges: merges at the least MDL, or None when not known.
     """
@@ -42,8 +42,8 @@ class CostPath:
     n_components: int
     mdl: np.ndarray | None
     cost_at: np.ndarray
-    least_cost: np.ndarray
-    greatest_cost: np.ndarray
+    min_cost: np.ndarray
+    max_cost: np.ndarray
     considered: np.ndarray | None
     best_n_merges: int | None
 
@@ -65,8 +65,8 @@ def cost_path(history: MergeHistory) -> CostPath:
         n_components=history.c_components,
         mdl=mdl,
         cost_at=(starts + ends + 1) / 2,
-        least_cost=np.minimum.reduceat(costs, starts) if len(costs) else costs,
-        greatest_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
+        min_cost=np.minimum.reduceat(costs, starts) if len(costs) else costs,
+        max_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
         considered=considered if is_known else None,
         best_n_merges=best,
     )
@@ -78,7 +78,7 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
 
     ax.set_title("Description length")
     if data.mdl is None or len(data.mdl) < 2:
-        say(ax, "not recorded" if data.mdl is None else "no merges")
+        mark_empty(ax, "not recorded" if data.mdl is None else "no merges")
         return ax
     ax.plot(np.arange(len(data.mdl)), data.mdl, color=BLUE, marker=_marker(len(data.mdl)), ms=3)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -114,16 +114,16 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
     """What each merge changed the MDL by: below zero it paid, above zero it cost."""
     ax.set_title("Change by each merge")
     if not len(data.cost_at):
-        say(ax, "not recorded")
+        mark_empty(ax, "not recorded")
         return ax
-    middle = (data.least_cost + data.greatest_cost) / 2
+    middle = (data.min_cost + data.max_cost) / 2
     ax.axhline(0, color="black", lw=0.7)
-    if np.any(data.greatest_cost > data.least_cost):
-        ax.fill_between(data.cost_at, data.least_cost, data.greatest_cost, color=ORANGE, alpha=0.45, lw=0)
+    if np.any(data.max_cost > data.min_cost):
+        ax.fill_between(data.cost_at, data.min_cost, data.max_cost, color=ORANGE, alpha=0.45, lw=0)
     ax.plot(data.cost_at, middle, color=ORANGE, lw=1.2, marker=_marker(len(middle)), ms=3)
     if data.best_n_merges is not None:
         ax.axvline(data.best_n_merges, color=RED, lw=0.8, ls="--")
-    values = np.abs(np.concatenate([data.least_cost, data.greatest_cost]))
+    values = np.abs(np.concatenate([data.min_cost, data.max_cost]))
     typical, limit = float(np.median(values)), float(values.max())
     if typical > 0 and limit > 30 * typical:
         linear = power_of_ten_above(typical)
@@ -132,7 +132,7 @@ def draw_merge_costs(ax: "Axes", data: CostPath) -> "Axes":
         ax.set_yticks(ticks, [f"{tick:,.10g}" for tick in ticks])
         ax.minorticks_off()
         ax.set_ylabel(f"change of MDL\n(bits per sample,\nlog beyond {linear:,.10g})")
-        ax.set_ylim(max(-limit, 1.5 * float(data.least_cost.min())) - linear / 3, 1.3 * limit)
+        ax.set_ylim(max(-limit, 1.5 * float(data.min_cost.min())) - linear / 3, 1.3 * limit)
     else:
         ax.set_ylabel("change of MDL\n(bits per sample)")
     label_merges(ax, round(float(data.cost_at[-1])))

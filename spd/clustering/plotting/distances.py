@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spd.clustering.consts import DistancesArray
-from spd.clustering.plotting.style import BLUE, GREY, add_groups_axis, label_merges, say, spread
+from spd.clustering.plotting.style import BLUE, GREY, add_groups_axis, label_merges, mark_empty, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ class DistanceDistribution:
     Attributes:
         n_merges: (points,) merges made.
         pairs: (points, n_pairs) the distance of each pair.
-        quantiles: (5, points) least, lower quartile, median, upper quartile, greatest.
+        quantiles: (5, points) minimum, lower quartile, median, upper quartile, maximum.
     """
 
     n_merges: np.ndarray
@@ -59,14 +59,14 @@ def draw_distances(ax: "Axes", data: DistanceDistribution, method: str, n_compon
     ax.set_title(title)
     n_pairs = data.pairs.shape[1]
     if not data.pairs.size:
-        say(ax, "one member only: nothing to compare" if not n_pairs else "no merges")
+        mark_empty(ax, "one member only: nothing to compare" if not n_pairs else "no merges")
         return ax
-    least, lower, median, upper, greatest = data.quantiles
+    minimum, lower, median, upper, maximum = data.quantiles
     if n_pairs <= _MAX_LINES:
         lines = ax.plot(data.n_merges, data.pairs, color=GREY, lw=0.6, alpha=0.5)
         lines[0].set_label(f"each of {n_pairs} pairs" if n_pairs > 1 else "the only pair")
     else:
-        ax.fill_between(data.n_merges, least, greatest, color=BLUE, alpha=0.15, lw=0, label="least to greatest")
+        ax.fill_between(data.n_merges, minimum, maximum, color=BLUE, alpha=0.15, lw=0, label="minimum to maximum")
     if n_pairs > 1:
         ax.fill_between(data.n_merges, lower, upper, color=BLUE, alpha=0.3, lw=0, label="middle half")
         ax.plot(data.n_merges, median, color=BLUE, label="median pair")

@@ -8,7 +8,7 @@ from spd.clustering.consts import DistancesArray
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.plotting import activity, cluster_sizes, costs, distances, merge_state
+from spd.clustering.plotting import activity, cluster_sizes, costs, distances, partition
 from spd.clustering.plotting.style import new_figure
 from spd.errors import SPDError
 
@@ -75,17 +75,17 @@ def save_state_figure(
 ) -> Path:
     """The state after one merge; None: at the least MDL, or the last one where the MDL is not known."""
     merge = history.merges[iteration] if iteration is not None else state_to_show(history)
-    return save_merge_figure(path, memberships, merge, history.merge_config.alpha)
+    return save_partition_figure(path, memberships, merge, history.merge_config.alpha)
 
 
-def save_merge_figure(path: Path, memberships: Memberships, merge: GroupMerge, alpha: float) -> Path:
+def save_partition_figure(path: Path, memberships: Memberships, merge: GroupMerge, alpha: float) -> Path:
     """Assignment, coactivation and costs of one partition."""
-    data = merge_state.merge_state_view(memberships, merge, alpha)
+    data = partition.partition_view(memberships, merge, alpha)
     with new_figure(path, 14, 4.4) as figure:
         axes = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-        merge_state.draw_assignment(axes[0], data)
-        merge_state.draw_coactivation(axes[1], data)
-        merge_state.draw_costs(axes[2], data)
+        partition.draw_assignment(axes[0], data)
+        partition.draw_coactivation(axes[1], data)
+        partition.draw_costs(axes[2], data)
     return path
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.clustering.plotting.style import BLUE, GREY, ORANGE, RED, new_figure, say
+from spd.clustering.plotting.style import BLUE, GREY, ORANGE, RED, mark_empty, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,8 @@ class StabilityView:
     """Along a grid of iterations, fewest merges first.
 
     Attributes:
-        n_groups: (g,) number of groups; mean, least, most: (g,) adjusted Rand index over pairs of members.
+        n_groups: (g,) number of groups.
+        mean, min, max: (g,) adjusted Rand index over pairs of members.
         doubtful: (g,) share, of the pairs of components that are ever together, of those together in 10% to 90%.
         minima: (n_members,) number of groups at each member's MDL minimum, or None.
         cut: (n_members,) number of groups at which each member was cut.
@@ -25,8 +26,8 @@ class StabilityView:
 
     n_groups: np.ndarray
     mean: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
     doubtful: np.ndarray
     minima: np.ndarray | None
     cut: np.ndarray
@@ -41,8 +42,8 @@ def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
     return StabilityView(
         n_groups=_curve(agreement, "n_groups"),
         mean=_curve(agreement, "mean"),
-        least=_curve(agreement, "least"),
-        most=_curve(agreement, "most"),
+        min=_curve(agreement, "least"),
+        max=_curve(agreement, "most"),
         doubtful=_curve(agreement, "ambiguous_of_together"),
         minima=None if minima is None else alive - np.array(minima),
         cut=np.array([member["n_groups"] for member in members]),
@@ -57,11 +58,11 @@ def draw_agreement(ax: "Axes", view: StabilityView) -> "Axes":
     """Agreement corrected for chance, and where the members have their MDL minima."""
     ax.set_title("Agreement of the members")
     if not view.n_groups.size:
-        say(ax, "no merges that all members have")
+        mark_empty(ax, "no merges that all members have")
         return ax
-    ax.fill_between(view.n_groups, view.least, view.most, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
+    ax.fill_between(view.n_groups, view.min, view.max, color=BLUE, alpha=0.2, lw=0, label="all pairs of members")
     ax.plot(view.n_groups, view.mean, color=BLUE, marker=".", ms=4, label="mean")
-    ax.set_ylim(min(0, float(np.nanmin(view.least))) - 0.02, 1.04)
+    ax.set_ylim(min(0, float(np.nanmin(view.min))) - 0.02, 1.04)
     ax.set_ylabel("adjusted Rand index\n(1: equal, 0: as by chance)")
     _mark_members(ax, view)
     _groups_axis(ax, view)
@@ -73,7 +74,7 @@ def draw_doubt(ax: "Axes", view: StabilityView) -> "Axes":
     """Pairs of components that some members put together and others apart."""
     ax.set_title("Pairs of components in doubt")
     if not view.n_groups.size:
-        say(ax, "no merges that all members have")
+        mark_empty(ax, "no merges that all members have")
         return ax
     ax.plot(view.n_groups, 100 * view.doubtful, color=ORANGE, marker=".", ms=4)
     ax.set_ylim(0, 104)

@@ -13,7 +13,9 @@ from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 MAX_POINTS = 1500
 """Points along an axis of iterations: more than a figure can show."""
 
-_RC: Any = {
+_RC: Any = {  # matplotlib's stubs type the keys one by one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -87,7 +89,7 @@ def spread(n_items: int, n_wanted: int = MAX_POINTS) -> np.ndarray:
     return np.unique(np.linspace(0, n_items - 1, n_wanted).round().astype(np.int64))
 
 
-def grouped_thousands(axis: Any) -> None:
+def grouped_thousands(axis: "Axis") -> None:
     """Write an axis's whole numbers as 12,000."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -95,7 +97,7 @@ def grouped_thousands(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def plain_log_ticks(axis: Any, low: float, high: float) -> None:
+def plain_log_ticks(axis: "Axis", low: float, high: float) -> None:
     """Write a logarithmic axis's numbers as 0.5, 20, 1,000; some between the powers of ten where there are few."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
@@ -129,16 +131,16 @@ def label_merges(ax: "Axes", n_merges: int) -> None:
 def add_groups_axis(ax: "Axes", n_components: int) -> None:
     """Above an axis of merges, the number of groups that are left."""
 
-    def mirror(values: Any) -> Any:
-        return n_components - values
+    def mirror(values: "ArrayLike") -> "ArrayLike":
+        return n_components - np.asarray(values)
 
     top = ax.secondary_xaxis("top", functions=(mirror, mirror))
     top.set_xlabel("groups left")
     grouped_thousands(top.xaxis)
 
 
-def say(ax: "Axes", message: str) -> None:
-    """An axis that has nothing to show says why."""
-    ax.text(0.5, 0.5, message, ha="center", va="center", transform=ax.transAxes, color=GREY)
+def mark_empty(ax: "Axes", reason: str) -> None:
+    """Write on an axis why it has nothing to show."""
+    ax.text(0.5, 0.5, reason, ha="center", va="center", transform=ax.transAxes, color=GREY)
     ax.set_xticks([])
     ax.set_yticks([])

@@ -18,16 +18,16 @@ Rows = Sequence[Mapping[str, float]]
 def draw_agreement(ax: "Axes", rows: Rows, chosen: float | None, candidates: Sequence[float]) -> "Axes":
     """Agreement corrected for chance, and what the groups save on samples that were left out."""
     x = np.arange(len(rows))
-    mean, least = _column(rows, "agreement"), _column(rows, "least_agreement")
+    mean, minimum = _column(rows, "agreement"), _column(rows, "least_agreement")
     saved = _column(rows, "saved")
     ax.set_title("Agreement, and what the groups explain")
     ax.errorbar(
-        x, mean, yerr=[mean - least, np.zeros(len(rows))], color=BLUE, marker="o", ms=4, elinewidth=0.8, capsize=2,
+        x, mean, yerr=[mean - minimum, np.zeros(len(rows))], color=BLUE, marker="o", ms=4, elinewidth=0.8, capsize=2,
         label="agreement of members (bar: least agreeing pair)",
     )  # fmt: skip
     ax.plot(x, saved, color=ORANGE, marker="s", ms=4, label="description of left-out samples saved")
     ax.plot(x, _column(rows, "stable_share"), color=GREEN, marker="^", ms=4, label="components in stable groups")
-    ax.set_ylim(min(0.0, float(saved.min()), float(least.min())) - 0.03, 1.06)
+    ax.set_ylim(min(0.0, float(saved.min()), float(minimum.min())) - 0.03, 1.06)
     ax.set_ylabel("share (agreement: 1 equal, 0 chance)")
     _mark(ax, rows, chosen, candidates)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

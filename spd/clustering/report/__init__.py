@@ -1,0 +1,1 @@
+"""What each group of components does, for people."""

@@ -5,23 +5,20 @@ terminated. Nothing expensive is imported here: `--help` must answer at once.
 """
 
 import argparse
+import importlib
 import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from spd.errors import SPDError
+from spd.errors import Terminated, describe_error
 
 logger = logging.getLogger("spd")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends the command the way Ctrl-C does, so that what is in progress is left in order."""
+"""All loggers of the package are below it."""
 
 
 def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -60,22 +57,6 @@ def run_command(
     return 0
 
 
-def describe_error(error: BaseException) -> str:
-    """One line for people; what is not a user's error names its class, and how to see more."""
-    if isinstance(error, Terminated):
-        return "terminated"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    message = " ".join(str(error).split())
-    if isinstance(error, SPDError):
-        return message
-    if isinstance(error, MemoryError):
-        return f"out of memory{': ' if message else ''}{message}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}"
-    return f"unexpected {type(error).__name__}: {message} (--debug shows where)"
-
-
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
@@ -89,22 +70,6 @@ def set_up_logging(*, debug: bool = False) -> None:
     logger.propagate = False
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").handlers[:] = [handler]
-
-
-def log_to_file(path: Path) -> None:
-    """From now on messages are also appended, with time and process, to this file.
-
-    Raises:
-        SPDError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise SPDError(f"{path}: cannot be written: {error.strerror or error}") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logging.getLogger("py.warnings").addHandler(handler)
 
 
 class _TerminalFormatter(logging.Formatter):
@@ -143,3 +108,15 @@ def given_flags(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 def none_or_text(value: str) -> str | None:
     """`None` and `null` mean null."""
     return None if value in ("None", "none", "null", "") else value
+
+
+def late_names(module: str, **homes: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a command's module for public names (name -> module that has it) that are imported when
+    they are first asked for, since `--help` needs none of them."""
+
+    def getattribute(name: str) -> Any:
+        if name in homes:
+            return getattr(importlib.import_module(homes[name]), name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return getattribute

@@ -4,13 +4,11 @@ Writes distances_<method>.npz and .png, and ensemble_merge_array.npz with ensemb
 """
 
 import argparse
-import resource
 import sys
 import time
 
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.scripts._command import make_parser, run_command
-from spd.clustering.storage import EnsemblePaths
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -24,25 +22,18 @@ def make_command_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def resources_line(method: str, wall_s: float, cpu_s: float, peak_mib: float) -> str:
-    """What --track-resources prints for one method."""
-    return f"{method}: {wall_s:.1f} s wall time, {cpu_s:.1f} s CPU time, {peak_mib:.0f} MiB peak memory"
-
-
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.execution.usage import Usage
     from spd.clustering.pipeline.comparison import calc_distances
     from spd.clustering.pipeline.slurm_jobs import mark_lost_members
+    from spd.clustering.storage import EnsemblePaths, checked_method
 
     started = time.monotonic()
-    paths = EnsemblePaths(arguments.pipeline_run_id)
+    paths, method = EnsemblePaths(arguments.pipeline_run_id), checked_method(arguments.distances_method)
     mark_lost_members(paths)
-    written = calc_distances(paths, arguments.distances_method, require_all=arguments.require_all)
-    print(f"{arguments.distances_method}: {written}")
+    print(f"{method}: {calc_distances(paths, method, require_all=arguments.require_all)}")
     if arguments.track_resources:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        peak_mib = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        cpu_s = used.ru_utime + used.ru_stime
-        print(resources_line(arguments.distances_method, time.monotonic() - started, cpu_s, peak_mib))
+        print(Usage.since(started).line(method))
 
 
 def main(argv: list[str] | None = None) -> int:

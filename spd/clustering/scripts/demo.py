@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spd.clustering.scripts._command import log_to_file, make_parser, run_command
+from spd.clustering.scripts._command import make_parser, run_command
 
 if TYPE_CHECKING:
     from spd.clustering.pipeline.ensemble import Pipeline
@@ -26,7 +26,8 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.local import LocalOptions, run_local
-    from spd.clustering.pipeline.sources import MembershipSource
+    from spd.clustering.pipeline.log_file import log_to_file
+    from spd.clustering.pipeline.sources import open_source
     from spd.clustering.pipeline.summary import summary_text
     from spd.settings import spd_out_dir
 
@@ -39,7 +40,7 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"To start anew, remove {spd_out_dir()}.")
     log_to_file(pipeline.paths.log)
     options = LocalOptions(clustering_parallel=True, distances_parallel=True)
-    run_local(pipeline, options, MembershipSource(pipeline.run_config))
+    run_local(pipeline, options, open_source(pipeline.run_config))
     print(f"\n{summary_text(pipeline.paths)}\n")
     _print_purity(pipeline)
     _print_pictures(pipeline)
@@ -47,30 +48,22 @@ def _body(arguments: argparse.Namespace) -> None:
 
 def _find_or_create() -> "tuple[Pipeline, bool]":
     """The ensemble of this very config that an earlier demo has made or begun, or a new one."""
-    from spd.clustering.ensemble_registry import list_ensembles
     from spd.clustering.pipeline.ensemble import (
         create_pipeline,
         effective_run_config,
-        open_pipeline,
+        find_pipeline,
         read_pipeline_config,
     )
-    from spd.errors import SPDError
 
     config = read_pipeline_config(CONFIG, {})
     run_config = effective_run_config(config, {})
-    for ensemble_id in reversed(list_ensembles()):
-        try:
-            found = open_pipeline(ensemble_id)
-        except SPDError:
-            continue
-        same = found.config.replaced(clustering_run_config_path=config.clustering_run_config_path) == config
-        if same and found.run_config.replaced(ensemble_id=None) == run_config:
-            return found, False
-    return create_pipeline(config, run_config), True
+    found = find_pipeline(config, run_config)
+    return (found, False) if found else (create_pipeline(config, run_config), True)
 
 
 def _print_purity(pipeline: "Pipeline") -> None:
     from spd.clustering.merge_history import MergeHistory
+    from spd.clustering.report.group_inputs import history_groups
     from spd.experiments.ground_truth import component_features, group_purity
 
     model_path = pipeline.run_config.model_path
@@ -79,13 +72,8 @@ def _print_purity(pipeline: "Pipeline") -> None:
     print("Each feature is computed by components in every layer, which should be one group. At the MDL minimum:")
     for member in pipeline.members():
         history = MergeHistory.read(pipeline.paths.run(member.run_id).history)
-        best = history.best_iteration
-        groups = (
-            [[label] for label in history.labels]
-            if best is None
-            else [history.get_cluster_component_labels(best, group) for group in history.get_unique_clusters(best)]
-        )
-        found = group_purity(groups, features)
+        groups = history_groups(history, "best")
+        found = group_purity(list(groups.values()), features)
         print(
             f"  member {member.idx}: {len(groups)} groups for {found.n_features} features, "
             f"{found.n_pure_and_complete} features are exactly one group; purity {found.purity:.3f}, "

@@ -5,48 +5,16 @@ directory is shared by all members, each with a bootstrap of the samples of its 
 """
 
 import argparse
-import logging
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.scripts._command import given_flags, make_parser, run_command
-from spd.clustering.storage import HarvestPaths, new_harvest_id
+from spd.clustering.scripts._command import given_flags, late_names, make_parser, run_command
 
-logger = logging.getLogger("spd")
+if TYPE_CHECKING:
+    from spd.clustering.pipeline.harvest import run_harvest as run_harvest
 
-
-def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
-    """Harvest and save.
-
-    Raises:
-        SPDError: something the user gave cannot be used, or a file cannot be written.
-    """
-    from spd.clustering.harvest.progress import HarvestProgress
-    from spd.clustering.harvest.saved import save_harvest
-    from spd.clustering.pipeline.sources import MembershipSource
-    from spd.clustering.pipeline.status_line import StatusLine
-
-    paths = HarvestPaths(harvest_id)
-    source = MembershipSource(config)
-    source.load(config)
-    progress = HarvestProgress(source.expected_samples(config))
-    started = time.monotonic()
-    with StatusLine() as status:
-        memberships = source.memberships(config, lambda n_done: status.show(progress.describe(n_done)))
-    seconds = time.monotonic() - started
-    save_harvest(paths, config, memberships, seconds)
-    logger.info(
-        "%d samples in %.1f s (%.0f/s); %d components alive (%d dead), %.1f active on a sample",
-        memberships.n_samples,
-        seconds,
-        memberships.n_samples / max(seconds, 1e-9),
-        memberships.n_components,
-        len(memberships.dead_labels),
-        memberships.nnz / memberships.n_samples,
-    )
-    return paths
+__getattr__ = late_names(__name__, run_harvest="spd.clustering.pipeline.harvest")
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -62,8 +30,14 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.clustering_run_config import ClusteringRunConfig
+
     config = ClusteringRunConfig.from_file(arguments.config)
-    paths = run_harvest(config.replaced(**given_flags(arguments, "dataset_streaming")), new_harvest_id())
+    config = config.replaced(**given_flags(arguments, "dataset_streaming"))
+    from spd.clustering.pipeline.harvest import run_harvest
+    from spd.clustering.storage import new_harvest_id
+
+    paths = run_harvest(config, new_harvest_id())
     print(f"harvest {paths.harvest_id}: {paths.directory}")
 
 

@@ -8,9 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.scripts._command import given_flags, make_parser, none_or_text, run_command
-from spd.clustering.storage import new_run_id
 from spd.errors import ConfigError
 
 
@@ -33,15 +31,20 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
-    from spd.clustering.scripts.run_clustering import run_clustering, run_member
+    from spd.clustering.clustering_run_config import ClusteringRunConfig
 
     given = None if arguments.config is None else ClusteringRunConfig.from_file(arguments.config)
     if arguments.idx_in_ensemble is not None and arguments.pipeline_run_id is None:
         raise ConfigError("--idx-in-ensemble is an index in an ensemble: give --pipeline-run-id, too")
-    source = SavedHarvest(locate_harvest(arguments.harvest), bootstrap=arguments.bootstrap)
+    from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
+    from spd.clustering.pipeline.member import run_clustering, run_member
+    from spd.clustering.pipeline.sources import SavedHarvestSource
+    from spd.clustering.storage import new_run_id
+
+    harvest = SavedHarvest(locate_harvest(arguments.harvest))
+    source = SavedHarvestSource(harvest, bootstrap=arguments.bootstrap)
     changes = given_flags(arguments, "seed", "dataset_seed", "wandb_project", "wandb_entity")
-    config = source.run_config(given, {"ensemble_id": None, **changes})
+    config = harvest.run_config(given, {"ensemble_id": None, **changes})
     if arguments.pipeline_run_id is None:
         paths = run_clustering(config, new_run_id(), source=source)
     else:

@@ -9,21 +9,20 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from spd.clustering.scripts._command import add_override_flags, given_flags, log_to_file, make_parser, run_command
+from spd.clustering.scripts._command import add_override_flags, given_flags, late_names, make_parser, run_command
 from spd.errors import ConfigError
 
-logger = logging.getLogger("spd")
+if TYPE_CHECKING:
+    from spd.clustering.pipeline.config import ClusteringPipelineConfig as ClusteringPipelineConfig
+    from spd.clustering.pipeline.ensemble import Pipeline
+    from spd.clustering.pipeline.sources import MembershipSource
 
+logger = logging.getLogger(__name__)
 
-def __getattr__(name: str) -> Any:
-    """The config's class is a public name of this module; importing it late keeps `--help` quick."""
-    if name == "ClusteringPipelineConfig":
-        from spd.clustering.pipeline.config import ClusteringPipelineConfig
-
-        return ClusteringPipelineConfig
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The class is a public name of this module. Imported at the top it would cost --help 0.3 of its 0.4 s (pydantic).
+__getattr__ = late_names(__name__, ClusteringPipelineConfig="spd.clustering.pipeline.config")
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -64,34 +63,33 @@ def _body(arguments: argparse.Namespace) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> None:
-    from spd.clustering.pipeline.ensemble import (
-        check_output_directory,
-        create_pipeline,
-        effective_run_config,
-        read_pipeline_config,
-    )
+    from spd.clustering.pipeline import ensemble
+    from spd.clustering.pipeline.sources import open_source
 
     names = ("n_runs", "distances_methods", "wandb_project", "wandb_entity")
-    config = read_pipeline_config(arguments.config, given_flags(arguments, *names))
-    run_config = effective_run_config(config, given_flags(arguments, "dataset_streaming"))
-    source = _source(run_config)
+    config = ensemble.read_pipeline_config(arguments.config, given_flags(arguments, *names))
+    run_config = ensemble.effective_run_config(config, given_flags(arguments, "dataset_streaming"))
+    source = open_source(run_config)
     if arguments.dry_run:
-        _dry_run(config, run_config, source, arguments)
+        from spd.clustering.pipeline.plan import describe_plan
+
+        is_parallel = arguments.local_clustering_parallel
+        print(describe_plan(config, run_config, source, local=arguments.local, parallel=is_parallel))
         return
-    check_output_directory()
+    ensemble.check_output_directory()
     if not arguments.local:
-        from spd.clustering.pipeline.slurm import check_slurm, submit_pipeline
+        from spd.clustering.execution.slurm import check_slurm
 
         check_slurm()
-        submit_pipeline(create_pipeline(config, run_config), arguments)
+        _submit(ensemble.create_pipeline(config, run_config), arguments)
         return
     source.load(run_config)
-    pipeline = create_pipeline(config, run_config)
-    _run_here(pipeline, source, arguments)
+    _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.ensemble import open_pipeline
+    from spd.clustering.pipeline.sources import open_source
 
     fixed = given_flags(arguments, "n_runs", "wandb_project", "wandb_entity", "dataset_streaming")
     if fixed:
@@ -102,25 +100,23 @@ def _resume(arguments: argparse.Namespace) -> None:
         _show_status(arguments.resume)
         return
     if not arguments.local:
-        from spd.clustering.pipeline.slurm import check_slurm, submit_pipeline
-
-        check_slurm()
-        submit_pipeline(pipeline, arguments)
+        _submit(pipeline, arguments)
         return
     from spd.clustering.pipeline.slurm_jobs import check_no_active_jobs
 
     check_no_active_jobs(pipeline.paths)
-    _run_here(pipeline, _source(pipeline.run_config), arguments)
+    _run_here(pipeline, open_source(pipeline.run_config), arguments)
 
 
-def _source(run_config: Any) -> Any:
-    from spd.clustering.pipeline.sources import MembershipSource
+def _submit(pipeline: "Pipeline", arguments: argparse.Namespace) -> None:
+    from spd.clustering.pipeline.slurm import submit_pipeline
 
-    return MembershipSource(run_config)
+    submit_pipeline(pipeline, track_resources=arguments.track_resources_calc_distances)
 
 
-def _run_here(pipeline: Any, source: Any, arguments: argparse.Namespace) -> None:
+def _run_here(pipeline: "Pipeline", source: "MembershipSource", arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.local import LocalOptions, run_local
+    from spd.clustering.pipeline.log_file import log_to_file
     from spd.clustering.pipeline.summary import summary_text
     from spd.errors import MemberFailedError
 
@@ -149,22 +145,6 @@ def _show_status(ensemble_id: str) -> None:
     paths = EnsemblePaths(ensemble_id)
     mark_lost_members(paths)
     print(summary_text(paths))
-
-
-def _dry_run(config: Any, run_config: Any, source: Any, arguments: argparse.Namespace) -> None:
-    from spd.clustering.pipeline.estimate import describe_estimate
-
-    workers = 1
-    if not arguments.local:
-        from spd.clustering.pipeline.slurm import describe_submission
-
-        print(f"{describe_submission(config)}\n")
-        workers = min(config.slurm_max_concurrent or config.n_runs, config.n_runs)
-    elif arguments.local_clustering_parallel:
-        from spd.clustering.pipeline.local import available_cores
-
-        workers = min(config.n_workers or available_cores(), config.n_runs)
-    print(f"{describe_estimate(config, run_config, source, workers)}\ndry run: nothing was run, submitted or written")
 
 
 def main(argv: list[str] | None = None) -> int:

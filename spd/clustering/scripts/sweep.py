@@ -7,38 +7,15 @@ the best agreement (corrected for chance) among those whose groups explain sampl
 
 import argparse
 import logging
-import os
-import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from spd.clustering.scripts._command import make_parser, run_command
 from spd.errors import ConfigError
 
-if TYPE_CHECKING:
-    from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.consensus.sweep import AlphaResult
-    from spd.clustering.memberships import Memberships
-
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 DEFAULT_ALPHAS = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-_COLUMNS = (
-    ("alpha", "alpha", "g"),
-    ("n_groups", "groups", ",.0f"),
-    ("n_alone", "alone", ",.0f"),
-    ("largest", "largest", ",.0f"),
-    ("agreement", "agreement", ".3f"),
-    ("adjusted_rand", "adj. Rand", ".3f"),
-    ("in_doubt", "in doubt", ".1%"),
-    ("n_stable", "stable groups", ",d"),
-    ("stable_share", "in stable", ".1%"),
-    ("saved", "saved", ".1%"),
-)
-
-_LEGEND = """agreement: adjusted mutual information of members; in doubt: pairs of components together in 10% to 90% of
-the members, of all ever together; saved: share of the description of left-out samples that the groups save"""
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -62,89 +39,22 @@ def make_command_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_sweep(
-    config: "ClusteringRunConfig",
-    memberships: "Memberships",
-    directory: Path,
-    *,
-    alphas: list[float],
-    n_seeds: int,
-    n_workers: int = 1,
-) -> dict[str, Any]:
-    """Sweep, write all files into the directory, and return the content of sweep.json.
-
-    Raises:
-        SPDError: fewer than two seeds, alphas that are negative or repeated, a file that cannot be written.
-    """
-    from spd.clustering.consensus.sweep import recommend, sweep_alphas
-    from spd.clustering.scripts.calc_consensus import write_stable_groups_of
-    from spd.files.checked import write_json
-
-    results, histories = sweep_alphas(
-        memberships,
-        config.merge_config,
-        alphas,
-        range(config.seed, config.seed + n_seeds),
-        n_workers=n_workers,
-        scratch=directory,
-        report=lambda line: logger.debug("%s", line),
-    )
-    advice = recommend(results)
-    content = {
-        "recommended_alpha": advice.alpha,
-        "reason": advice.reason,
-        "candidates": advice.candidates,
-        "n_seeds": n_seeds,
-        "config": config.model_dump(mode="json"),
-        "results": [vars(result) for result in results],
-    }
-    write_json(directory / "sweep.json", content)
-    _write_table(directory / "sweep.csv", results)
-    _write_plot(directory / "plots" / "sweep.png", content)
-    if advice.alpha is not None:
-        write_stable_groups_of(directory, histories[advice.alpha], spd_run=config.spd_run)
-    return content
-
-
-def table(results: "list[dict[str, Any]]") -> str:
-    """The results as a table for people."""
-    rows = [[title for _, title, _ in _COLUMNS]]
-    rows += [[format(result[name], spec) for name, _, spec in _COLUMNS] for result in results]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(_COLUMNS))]
-    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-
-
-def _write_table(path: Path, results: "list[AlphaResult]") -> None:
-    import pandas as pd
-
-    from spd.files.atomic import atomic_write
-
-    with atomic_write(path) as temporary:
-        pd.DataFrame([vars(result) for result in results]).to_csv(temporary, index=False)
-
-
-def _write_plot(path: Path, content: dict[str, Any]) -> None:
-    from spd.clustering.plotting.sweep import save_sweep_figure
-
-    try:
-        save_sweep_figure(path, content["results"], content["recommended_alpha"], content["candidates"])
-    except Exception as error:  # a picture is worth a warning, never the answer
-        logger.warning("the plot was not made: %s: %s", type(error).__name__, error)
-
-
 def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.storage import clustering_dir
 
     if arguments.n_seeds < 2:
         raise ConfigError(f"--n-seeds: agreement needs at least 2 members, got {arguments.n_seeds}")
     config = ClusteringRunConfig.from_file(arguments.config)
-    directory = arguments.output or clustering_dir() / "sweeps" / f"s-{secrets.token_hex(4)}"
-    memberships = _memberships(config, arguments.memberships)
+    from spd.clustering.pipeline.sweep import LEGEND, load_memberships, results_table, run_sweep
+    from spd.clustering.storage import SweepPaths
+    from spd.machine import available_cores
+
+    directory = arguments.output or SweepPaths.new().directory
+    memberships = load_memberships(config, arguments.memberships)
     logger.info("%d components on %d samples", memberships.n_components, memberships.n_samples)
     content = run_sweep(
         config,
@@ -152,20 +62,11 @@ def _body(arguments: argparse.Namespace) -> None:
         directory,
         alphas=arguments.alphas,
         n_seeds=arguments.n_seeds,
-        n_workers=arguments.n_workers or os.cpu_count() or 1,
+        n_workers=arguments.n_workers or available_cores(),
     )
-    print(table(content["results"]))
-    print(f"\n{_LEGEND}\n")
+    print(results_table(content["results"]))
+    print(f"\n{LEGEND}\n")
     print(f"{content['reason']}\n\n{directory}")
-
-
-def _memberships(config: "ClusteringRunConfig", path: Path | None) -> "Memberships":
-    from spd.clustering.memberships import Memberships
-    from spd.clustering.pipeline.sources import MembershipSource
-
-    if path is not None:
-        return Memberships.load(path)
-    return MembershipSource(config).memberships(config)
 
 
 def main(argv: list[str] | None = None) -> int:

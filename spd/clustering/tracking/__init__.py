@@ -1,1 +1,1 @@
-"""What a run tells while it merges: scalars to a file always, everything to W&B when asked for."""
+"""What a run logs while it merges: scalars to a file always, everything to W&B when asked for."""

@@ -10,10 +10,16 @@ ALLOWED_SHARE = 0.05
 
 
 class Budget:
-    """Measures what logging takes, and says what there is still room for.
+    """Measures what logging takes, and decides what there is still room for.
 
     Args:
         reserved_s: kept back for what comes at the end of the run.
+        allowed_s: what logging may take of a run of any length.
+        share: of the run's own time, what logging may take where that is more.
+
+    Attributes:
+        spent: seconds that logging has taken.
+        n_skipped: how many of each kind were left out.
     """
 
     def __init__(self, reserved_s: float = 0.0, allowed_s: float = ALLOWED_S, share: float = ALLOWED_SHARE) -> None:
@@ -65,6 +71,6 @@ class Budget:
             self.spent += self._last[kind]
 
 
-def thinned(interval: int, n_iters: int, n_most: int) -> int:
-    """The least interval, not below the one asked for, at which a run of n_iters logs at most n_most times."""
-    return max(interval, math.ceil(n_iters / n_most))
+def thinned(interval: int, n_iters: int, max_points: int) -> int:
+    """The smallest interval, not below the one asked for, at which a run of n_iters logs at most `max_points` times."""
+    return max(interval, math.ceil(n_iters / max_points))

@@ -7,10 +7,11 @@ from typing import Any
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.storage import EnsemblePaths
+from spd.clustering.tracking.wandb_sender import WandbSender
 from spd.errors import SPDError
 from spd.files.checked import read_json
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 PATIENCE_S = 30.0
 
@@ -23,8 +24,6 @@ def track_ensemble(paths: EnsemblePaths, config: ClusteringRunConfig, *, patienc
     """
     if config.wandb_project is None:
         return
-    from spd.clustering.tracking.wandb_sender import WandbSender
-
     tag = ensemble_tag(paths.ensemble_id)
     sender = WandbSender(
         {
@@ -60,7 +59,7 @@ def _images(paths: EnsemblePaths) -> dict[str, str]:
 
 
 def _summary(paths: EnsemblePaths) -> dict[str, Any]:
-    """Plain numbers about the ensemble, as far as its files tell them."""
+    """Plain numbers about the ensemble, as far as its files hold them."""
     summary: dict[str, Any] = {}
     try:
         meta = read_json(paths.meta, required=["n_ensemble"])

@@ -1,6 +1,6 @@
 """metrics.jsonl: one line of scalars for each logged merge, so that plots and `--status` need no service.
 
-Group sizes are kept up to date merge by merge (the pair tells which two became one), so that nothing here costs more
+Group sizes are kept up to date merge by merge (the pair is the two that became one), so that nothing here costs more
 than O(k) a merge.
 """
 

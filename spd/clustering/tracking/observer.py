@@ -6,7 +6,7 @@
 4. At the end: the pictures and the history of the finished run.
 
 A long run is thinned out to fixed numbers of points, and what would exceed the budget of time or memory is left out;
-both are said.
+both are logged.
 """
 
 import logging
@@ -16,31 +16,33 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.plotting.figures import save_partition_figure
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.budget import Budget, thinned
 from spd.clustering.tracking.metrics_log import MetricsLog, StepScalars
-from spd.clustering.tracking.tensors import fraction_zero
+from spd.clustering.tracking.tensors import fraction_zero, step_tensors, summarise
+from spd.clustering.tracking.wandb_sender import WandbSender
+from spd.errors import with_class
 
 if TYPE_CHECKING:
     from spd.clustering.memberships import Memberships
     from spd.clustering.merge import MergeStep
     from spd.clustering.merge_history import MergeHistory
-    from spd.clustering.tracking.wandb_sender import WandbSender
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
-MOST_LINES = 20_000
-MOST_SCALARS = 5_000
-MOST_TENSORS = 200
-MOST_PLOTS = 50
-MOST_ARTIFACTS = 50
+MAX_LINES = 20_000
+MAX_SCALARS = 5_000
+MAX_TENSORS = 200
+MAX_PLOTS = 50
+MAX_ARTIFACTS = 50
 _RESERVED_S = 6.0
 """Of the budget, for sending the rest at the end."""
 _ALLOWED_FILE_S = 2.0
 """Without W&B there is little to log, so that a short run need not wait for it."""
 _SECONDS_PER_PAIR = 2e-7
 """What the tensors of one pair of groups are expected to take, until it is measured."""
-MOST_GROUPS = 3_000
+MAX_GROUPS = 3_000
 """Matrices of more groups are not looked at: some ten of them are in memory at a time."""
 _IMAGES = {
     "cluster_sizes.png": "plots/merge_history_cluster_sizes",
@@ -80,12 +82,12 @@ class RunTracker:
         self._scalars = StepScalars(memberships.n_samples)
         self._wandb: WandbSender | None = None
         asked = config.logging_intervals
-        self._lines_every = thinned(asked.stat, n_iters, MOST_LINES)
+        self._lines_every = thinned(asked.stat, n_iters, MAX_LINES)
         self._every = {
-            "scalars": thinned(asked.stat, n_iters, MOST_SCALARS),
-            "tensors": thinned(asked.tensor, n_iters, MOST_TENSORS),
-            "plots": thinned(asked.plot, n_iters, MOST_PLOTS),
-            "artifacts": thinned(asked.artifact, n_iters, MOST_ARTIFACTS),
+            "scalars": thinned(asked.stat, n_iters, MAX_SCALARS),
+            "tensors": thinned(asked.tensor, n_iters, MAX_TENSORS),
+            "plots": thinned(asked.plot, n_iters, MAX_PLOTS),
+            "artifacts": thinned(asked.artifact, n_iters, MAX_ARTIFACTS),
         }
         self._budget = budget or (
             Budget(reserved_s=_RESERVED_S) if config.wandb_project else Budget(allowed_s=_ALLOWED_FILE_S)
@@ -96,7 +98,7 @@ class RunTracker:
             import matplotlib.figure  # noqa: F401
 
             self._start_wandb(idx, task)
-            self._say_what_is_thinned(n_iters)
+            self._log_thinning(n_iters)
 
     def __enter__(self) -> Self:
         self._metrics.__enter__()
@@ -175,14 +177,12 @@ class RunTracker:
     def _matrix_is_due(self, kind: str, step: "MergeStep", seconds_per_pair: float) -> bool:
         if step.iteration % self._every["tensors"] or step.k_groups < 2:
             return False
-        if step.k_groups > MOST_GROUPS:
-            self._budget.skip(f"matrices of over {MOST_GROUPS:,} groups")
+        if step.k_groups > MAX_GROUPS:
+            self._budget.skip(f"matrices of over {MAX_GROUPS:,} groups")
             return False
         return self._budget.allows(kind, step.k_groups**2 * seconds_per_pair)
 
     def _add_tensors(self, step: "MergeStep", scalars: dict[str, float], line: dict[str, Any]) -> None:
-        from spd.clustering.tracking.tensors import step_tensors, summarise
-
         tensors, zero_coacts = step_tensors(step)
         scalars["fraction_zero_coacts"] = line["values"]["fraction_zero_coacts"] = zero_coacts
         line["histograms"] = {}
@@ -195,12 +195,10 @@ class RunTracker:
             line["histograms"][f"tensor_histograms/iters.{name}"] = [summary.counts, summary.edges]
 
     def _state_figure(self, step: "MergeStep") -> Path:
-        from spd.clustering.plotting.figures import save_merge_figure
-
         assert self._wandb is not None
         path = self._wandb.directory / f"merges_{step.iteration}.png"
         alpha = self._config.merge_config.alpha
-        return save_merge_figure(path, self._memberships, step.group_merge(), alpha)
+        return save_partition_figure(path, self._memberships, step.group_merge(), alpha)
 
     def _send_history(self, step: "MergeStep") -> None:
         assert self._wandb is not None
@@ -216,8 +214,6 @@ class RunTracker:
         self._wandb.send({"artifact": given})
 
     def _start_wandb(self, idx: int | None, task: str | None) -> None:
-        from spd.clustering.tracking.wandb_sender import WandbSender
-
         config = self._config
         self._wandb = WandbSender(
             {
@@ -233,7 +229,7 @@ class RunTracker:
             }
         )
 
-    def _say_what_is_thinned(self, n_iters: int) -> None:
+    def _log_thinning(self, n_iters: int) -> None:
         asked = self._config.logging_intervals
         wanted = {"scalars": asked.stat, "tensors": asked.tensor, "plots": asked.plot, "artifacts": asked.artifact}
         rarer = [f"{kind} every {self._every[kind]}" for kind, every in wanted.items() if self._every[kind] != every]
@@ -264,7 +260,7 @@ class _never_fatal:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        logger.warning("W&B: %s: %s: %s", self._what, type(error).__name__, error)
+        logger.warning("W&B: %s: %s", self._what, with_class(error))
         return True
 
 

@@ -16,7 +16,13 @@ MAX_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class TensorSummary:
-    """Statistics of the finite values of an array, and their histogram: (N_BINS,) counts, (N_BINS + 1,) edges."""
+    """Statistics of the finite values of an array, and their histogram.
+
+    Attributes:
+        statistics: mean, std, min, median, max, fraction_nonzero.
+        counts: (N_BINS,) values in each bin.
+        edges: (N_BINS + 1,) of the bins, ascending.
+    """
 
     statistics: dict[str, float]
     counts: list[int]

@@ -2,9 +2,9 @@
 
     python -m spd.clustering.tracking.wandb_process <journal>
 
-1. The journal is a file of JSON lines that the run appends to; the first says what run to start.
-2. Each further line is logged with the real client, in order: values, histograms, images, artifacts.
-3. The line `finish`, or the end of the run's process, ends the W&B run; then `<journal>.done` says what failed.
+1. The journal is a file of JSON lines that the run appends to; the first holds the arguments of wandb.init.
+2. Each line after it is logged with the real client, in order: values, histograms, images, artifacts.
+3. The line `finish`, or the end of the run's process, ends the W&B run; then `<journal>.done` lists what failed.
 """
 
 import json
@@ -17,19 +17,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from spd.errors import with_class
+
 _SECONDS_BETWEEN_LOOKS = 0.05
+_MAX_ERROR_CHARS = 500
 _PATIENT = {"init_timeout": 20.0, "finish_timeout": 600.0}
 """The run that waits for us decides how long that is; these are for the case that nobody waits any more."""
 
 
 def main(journal: Path) -> None:
-    """Log what the journal says."""
+    """Log what the journal holds."""
     signal.signal(signal.SIGTERM, _give_up)
     errors: list[str] = []
     try:
         _log_all(_lines(journal, os.getppid()), errors)
     except Exception as error:
-        errors.append(_one_line(error))
+        errors.append(with_class(error, _MAX_ERROR_CHARS))
     journal.with_suffix(".done").write_text(json.dumps(errors))
 
 
@@ -46,7 +49,7 @@ def _log_all(lines: Iterator[dict[str, Any]], errors: list[str]) -> None:
         try:
             _log(wandb, run, line)
         except Exception as error:  # one plot that cannot be sent is not worth the rest
-            errors.append(_one_line(error))
+            errors.append(with_class(error, _MAX_ERROR_CHARS))
     run.finish()
 
 
@@ -81,7 +84,7 @@ def _save_view(run: Any, view: dict[str, str]) -> None:
 
 
 def _lines(journal: Path, parent: int) -> Iterator[dict[str, Any]]:
-    """What is appended to the journal, until it says `finish` or the process that writes it is gone."""
+    """What is appended to the journal, up to the line `finish`, or the process that writes it is gone."""
     with journal.open(encoding="utf-8") as file:
         text = ""
         while True:
@@ -100,10 +103,6 @@ def _lines(journal: Path, parent: int) -> Iterator[dict[str, Any]]:
 
 def _give_up(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(1)
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 if __name__ == "__main__":

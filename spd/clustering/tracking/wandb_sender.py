@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-logger = logging.getLogger("spd")
+logger = logging.getLogger(__name__)
 
 
 class WandbSender:
@@ -25,13 +25,15 @@ class WandbSender:
 
     Args:
         start: arguments of wandb.init; the environment's WANDB_DIR goes before its `dir`.
+
+    Attributes:
+        directory: for files that are to be sent; gone after `finish`.
     """
 
     def __init__(self, start: dict[str, Any]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._journal: IO[str] | None = None
         self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
-        """For files that are to be sent; gone after `finish`."""
         self._path = self.directory / "journal.jsonl"
         start = {**start, "dir": os.environ.get("WANDB_DIR") or start["dir"]}
         self._wandb_directory = Path(start["dir"]) / "wandb"
@@ -63,7 +65,7 @@ class WandbSender:
             _warn(f"something could not be logged: {error}")
 
     def finish(self, patience_s: float) -> None:
-        """Wait at most so long until everything is sent, say what was not, and clean up."""
+        """Wait at most so long until everything is sent, warn of what was not, and clean up."""
         self.send("finish")
         if self._journal is not None:
             with contextlib.suppress(OSError):
@@ -78,7 +80,7 @@ class WandbSender:
         except subprocess.TimeoutExpired:
             _end_with_descendants(self._process)
             _warn(
-                f"it did not take everything within {patience_s:.0f} s; metrics.jsonl has all scalars, and "
+                f"not everything was sent within {patience_s:.0f} s; metrics.jsonl has all scalars, and "
                 f"`wandb sync {self._wandb_directory}/*run-*` can send the rest later"
             )
         except KeyboardInterrupt:
@@ -92,7 +94,7 @@ class WandbSender:
             errors = json.loads(self._path.with_suffix(".done").read_text())
         except (OSError, ValueError):
             output = (self.directory / "output.txt").read_text(errors="replace").strip().splitlines()
-            errors = [f"the process that logs to it ended: {output[-1] if output else 'it said nothing'}"]
+            errors = [f"the process that logs to it ended: {output[-1] if output else 'without a message'}"]
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             _warn(f"{errors[0]}{more}")
@@ -114,7 +116,7 @@ def _end_with_descendants(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children and theirs, where /proc tells them."""
+    """Children and theirs, where there is a /proc."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):

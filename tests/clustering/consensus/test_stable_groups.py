@@ -12,7 +12,7 @@ from spd.clustering.consensus.stable_groups_file import as_json
 from spd.clustering.math.merge_paths import component_merges_to_pairs
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.scripts.calc_consensus import write_stable_groups_of
+from spd.clustering.pipeline.stable_groups import write_stable_groups_of
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 
 

@@ -9,18 +9,18 @@ from spd.clustering.consensus.sweep import AlphaResult, recommend, sweep_alphas
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.errors import SPDError
+from tests.planted import memberships_of, planted
 
 CONFIG = MergeConfig(merge_pair_sampling_kwargs={"threshold": 0.001})
 
 
-def planted(n_groups: int, size: int, n_copies: int = 0, seed: int = 0) -> tuple[Memberships, np.ndarray]:
-    rng = np.random.default_rng(seed)
+def groups_of(n_groups: int, size: int, n_copies: int = 0) -> tuple[Memberships, np.ndarray]:
+    """Groups of equal size with a little noise, then exact copies of the first components; and their groups."""
+    rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(n_groups), size)
-    x = (rng.random((3000, n_groups)) < 0.05)[:, truth] & (rng.random((3000, len(truth))) < 0.8)
+    x = planted(rng, 3000, truth, np.full(n_groups, 0.05), 0.8)
     x |= rng.random(x.shape) < 0.001
-    x = np.concatenate([x, x[:, :n_copies]], axis=1)
-    truth = np.concatenate([truth, truth[:n_copies]])
-    return Memberships.from_activations(x, [f"m:{i}" for i in range(len(truth))], None), truth
+    return memberships_of(np.hstack([x, x[:, :n_copies]])), np.concatenate([truth, truth[:n_copies]])
 
 
 def result(alpha: float, agreement: float, saved: float) -> AlphaResult:
@@ -28,7 +28,7 @@ def result(alpha: float, agreement: float, saved: float) -> AlphaResult:
 
 
 def test_the_recommended_alpha_finds_the_planted_groups_though_extremes_agree_as_well() -> None:
-    memberships, truth = planted(12, 5, n_copies=4)
+    memberships, truth = groups_of(12, 5, n_copies=4)
     results, histories = sweep_alphas(memberships, CONFIG, [0.0, 2.0, 100_000.0], [0, 1, 2])
     by_alpha = {r.alpha: r for r in results}
     assert by_alpha[0.0].largest == 64, "alpha 0 puts everything together"
@@ -45,7 +45,7 @@ def test_the_recommended_alpha_finds_the_planted_groups_though_extremes_agree_as
 
 def test_nothing_is_recommended_for_noise() -> None:
     x = np.random.default_rng(0).random((500, 30)) < 0.05
-    memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(30)], None)
+    memberships = memberships_of(x)
     results, _ = sweep_alphas(memberships, CONFIG, [1.0, 10.0], [0, 1, 2])
     advice = recommend(results)
     assert advice.alpha is None
@@ -53,7 +53,7 @@ def test_nothing_is_recommended_for_noise() -> None:
 
 
 def test_processes_give_the_same_numbers(tmp_path) -> None:
-    memberships, _ = planted(5, 3)
+    memberships, _ = groups_of(5, 3)
     alone, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4])
     parallel, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4], n_workers=2, scratch=tmp_path)
     assert alone == parallel
@@ -61,7 +61,7 @@ def test_processes_give_the_same_numbers(tmp_path) -> None:
 
 
 def test_soft_memberships_are_swept_too() -> None:
-    boolean, _ = planted(5, 3)
+    boolean, _ = groups_of(5, 3)
     dense = boolean.to_scipy().toarray() * np.random.default_rng(0).uniform(0.6, 1, (3000, 15))
     memberships = Memberships.from_activations(dense.astype(np.float32), boolean.labels, None)
     results, _ = sweep_alphas(memberships, CONFIG.model_copy(update={"activation_threshold": None}), [1.0], [0, 1])
@@ -83,7 +83,7 @@ def test_how_an_alpha_is_chosen() -> None:
 
 
 def test_bad_lists_are_refused() -> None:
-    memberships, _ = planted(2, 2)
+    memberships, _ = groups_of(2, 2)
     for alphas, seeds in (([], [0, 1]), ([-1.0], [0, 1]), ([1.0, 1.0], [0, 1]), ([1.0], [0]), ([1.0], [2, 2])):
         with pytest.raises(SPDError, match=r"expected different numbers|at least 2 different seeds"):
             sweep_alphas(memberships, CONFIG, alphas, seeds)

@@ -94,7 +94,7 @@ def test_failures_are_told_and_stay_alone() -> None:
         outcomes = {outcome.name: outcome for outcome in _run_all(pool)}
     assert outcomes["good"].value == 8
     assert outcomes["fail"].error == "alpha: two lines"
-    assert outcomes["crash"].error == "ZeroDivisionError"
+    assert outcomes["crash"].error == "unexpected ZeroDivisionError (--debug shows where)"
     assert "test_local.py" in outcomes["crash"].trace
     assert outcomes["run_out_of_memory"].error == "out of memory"
     assert outcomes["kill_itself"].error is not None
@@ -131,9 +131,9 @@ def test_used_resources_are_each_task_s_own() -> None:
         pool.submit(Task("large", allocate))
         pool.submit(Task("small", double, (1,)))
         outcomes = {outcome.name: outcome for outcome in _run_all(pool)}
-    assert outcomes["large"].peak_mib > 300
-    assert outcomes["small"].peak_mib < 250
-    assert outcomes["large"].wall_s > 0
+    assert outcomes["large"].usage.peak_bytes > 300 * 2**20
+    assert outcomes["small"].usage.peak_bytes < 250 * 2**20
+    assert outcomes["large"].usage.wall_s > 0
 
 
 def _states(directory: Path) -> list[str]:
@@ -186,6 +186,6 @@ ours, theirs = Pipe()
 ours.close()
 _run_task(Task("waiter", wait_and_note, (Path("/nowhere"),)), theirs, 20)
 """
-    for _ in range(12):  # the stop may come at any line
+    for _ in range(4):  # the stop may come at any line
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert ended.stderr == ""

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from spd.clustering.activations import harvest_memberships
 from spd.clustering.harvest.builder import MembershipBuilder
 from spd.clustering.harvest.device_rows import DeviceRows
+from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.errors import ActivationsError
-from tests.clustering.test_activations import Model
+from tests.clustering.harvest.test_from_model import Model
 
 DEVICES = [
     "cpu",
@@ -72,7 +72,7 @@ def test_a_harvest_on_the_gpu_is_that_of_the_cpu() -> None:
     batches = torch.rand(64, 5, 30, generator=torch.Generator().manual_seed(0)).split(7)
     config = MergeConfig(activation_threshold=0.6, filter_dead_threshold=0.9)
     made = [
-        harvest_memberships(Model(), device, batches, merge_config=config, n_tokens=100, n_tokens_per_seq=2)
+        harvest_memberships(Model(), device, batches, HarvestSettings(config, n_tokens=100, n_tokens_per_seq=2))
         for device in ("cpu", "cuda")
     ]
     assert _same(*made)

@@ -14,6 +14,8 @@ from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_engine import checkpoint as checkpoint_module
 from spd.clustering.merge_history import MergeHistory
 from spd.errors import DamagedFileError, SPDError
+from tests.clustering.histories import assert_same
+from tests.planted import memberships_of, planted
 
 METHODS = [
     ("range", {"threshold": 0.0}),
@@ -30,26 +32,13 @@ def config_of(method: str, kwargs: dict, **fields) -> MergeConfig:
 @pytest.fixture
 def memberships() -> Memberships:
     rng = np.random.default_rng(1)
-    cause = rng.random((300, 15)) < rng.uniform(0.02, 0.3, 15)
-    x = cause[:, rng.integers(15, size=100)] & (rng.random((300, 100)) < 0.9)
-    return Memberships.from_activations(x, [f"m:{i}" for i in range(100)], 0.5)
+    return memberships_of(planted(rng, 300, rng.integers(15, size=100), rng.uniform(0.02, 0.3, 15), 0.9))
 
 
 def run(config: MergeConfig, memberships: Memberships, seed: int = 5, **kwargs) -> MergeHistory:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return merge_iteration(config, memberships, memberships.labels, rng=np.random.default_rng(seed), **kwargs)
-
-
-def assert_same(a: MergeHistory, b: MergeHistory) -> None:
-    np.testing.assert_array_equal(a.selected_pairs, b.selected_pairs)
-    np.testing.assert_array_equal(a.merge_pair_cost, b.merge_pair_cost)
-    np.testing.assert_array_equal(a.mdl_loss_norm, b.mdl_loss_norm)
-    assert (a.considered_fraction is None) == (b.considered_fraction is None)
-    if a.considered_fraction is not None:
-        np.testing.assert_array_equal(a.considered_fraction, b.considered_fraction)
-    assert a.initial_mdl_loss_norm == b.initial_mdl_loss_norm
-    assert a.is_complete == b.is_complete
 
 
 @pytest.mark.parametrize(("method", "kwargs"), METHODS)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from spd import machine as resources
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.coactivation import group_coactivation
@@ -11,15 +10,15 @@ from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.representation import choose
 from tests.oracles import merge_definition as oracle
+from tests.planted import memberships_of, planted
 
 
-def planted(n: int, n_samples: int, seed: int = 0, soft: bool = False) -> Memberships:
+def sample(n: int, n_samples: int, seed: int = 0, soft: bool = False) -> Memberships:
+    """n components of n / 6 causes, some rare and some frequent."""
     rng = np.random.default_rng(seed)
     n_causes = max(2, n // 6)
-    cause = rng.random((n_samples, n_causes)) < rng.uniform(0.02, 0.4, n_causes)
-    x = cause[:, rng.integers(n_causes, size=n)] & (rng.random((n_samples, n)) < 0.85)
-    values = x * rng.random(x.shape, dtype=np.float32) if soft else x
-    return Memberships.from_activations(values, [f"m:{i}" for i in range(n)], None)
+    active = planted(rng, n_samples, rng.integers(n_causes, size=n), rng.uniform(0.02, 0.4, n_causes), 0.85)
+    return memberships_of(active * rng.random(active.shape, dtype=np.float32) if soft else active)
 
 
 def finished(memberships: Memberships, method: str = "range", parameter: float = 0.0, **options) -> MergeEngine:
@@ -33,7 +32,7 @@ def finished(memberships: Memberships, method: str = "range", parameter: float =
 @pytest.mark.parametrize("n_rows", [0, 1, 20, 120, 160])
 def test_rows_on_demand_give_the_same(n_rows: int) -> None:
     """From no kept row at all to nearly all of them, with renumbering on the way."""
-    memberships = planted(160, 600)
+    memberships = sample(160, 600)
     expected = finished(memberships)
     memory = int(n_rows * 160 * 4 * 1.5) + 1
     engine = finished(memberships, memory=memory)
@@ -43,7 +42,7 @@ def test_rows_on_demand_give_the_same(n_rows: int) -> None:
 
 
 def test_kept_rows_never_exceed_the_memory() -> None:
-    memberships = planted(200, 300)
+    memberships = sample(200, 300)
     memory = 200 * 4 * 20
     rules = EngineOptions("range", 0.0, 1.0, 199, memory=memory)
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
@@ -55,7 +54,7 @@ def test_kept_rows_never_exceed_the_memory() -> None:
 
 @pytest.mark.parametrize("method", [("range", 0.0), ("range", 0.1), ("mcmc", 0.1), ("exp_rank", 0.2)])
 def test_bitsets_give_the_same(method: tuple[str, float]) -> None:
-    memberships = planted(90, 333)
+    memberships = sample(90, 333)
     sparse = finished(memberships, *method, use_bits=False)
     for memory in (1 << 30, 0, 40 * 90 * 4):
         dense = finished(memberships, *method, use_bits=True, memory=memory)
@@ -69,7 +68,7 @@ def test_independent_columns_give_the_same_as_bitsets(method: tuple[str, float])
     for seed in range(12):
         rng = np.random.default_rng(seed)
         x = rng.random((300, 128)) < rng.choice([0.02, 0.05, 0.1]) * rng.random(128) * 2
-        memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(128)], None)
+        memberships = memberships_of(x)
         sparse, dense = (finished(memberships, *method, use_bits=use_bits) for use_bits in (False, True))
         np.testing.assert_array_equal(sparse.pairs(), dense.pairs())
         np.testing.assert_array_equal(sparse.results(kernel.COST), dense.results(kernel.COST))
@@ -80,7 +79,7 @@ def test_soft_range_ends_although_counts_differ_in_the_last_bit() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         x = (rng.random((60, 12)) < 0.4) * rng.random((60, 12), dtype=np.float32)
-        memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(12)], None)
+        memberships = memberships_of(x)
         engine = finished(memberships, "range", 0.05, memory=0)
         k = 12 - np.arange(11)
         assert ((engine.pairs()[:, 0] < engine.pairs()[:, 1]) & (engine.pairs()[:, 1] < k)).all()
@@ -89,14 +88,14 @@ def test_soft_range_ends_although_counts_differ_in_the_last_bit() -> None:
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("method", [("range", 0.0), ("range", 0.05), ("mcmc", 0.1)])
 def test_threads_give_the_same(soft: bool, method: tuple[str, float]) -> None:
-    memberships = planted(300, 400, soft=soft)
+    memberships = sample(300, 400, soft=soft)
     one, many = (finished(memberships, *method, n_threads=n) for n in (1, 4))
     np.testing.assert_array_equal(one.pairs(), many.pairs())
     np.testing.assert_array_equal(one.results(kernel.COST), many.results(kernel.COST))
 
 
 def test_one_merge_at_a_time_gives_the_same() -> None:
-    memberships = planted(150, 300)
+    memberships = sample(150, 300)
     for method in (("range", 0.05), ("mcmc", 0.2), ("exp_rank", 0.3)):
         at_once = finished(memberships, *method)
         rules = EngineOptions(*method, 1.0, 149)
@@ -107,14 +106,14 @@ def test_one_merge_at_a_time_gives_the_same() -> None:
 
 
 def test_soft_rows_on_demand_agree_to_rounding() -> None:
-    memberships = planted(100, 250, soft=True)
+    memberships = sample(100, 250, soft=True)
     kept, made = finished(memberships), finished(memberships, memory=0)
     np.testing.assert_array_equal(kept.pairs(), made.pairs())
     np.testing.assert_allclose(kept.results(kernel.COST), made.results(kernel.COST), atol=1e-11)
 
 
 def test_coactivations_stay_exact_through_renumbering() -> None:
-    memberships = planted(140, 200)
+    memberships = sample(140, 200)
     rules = EngineOptions("range", 0.0, 1.0, 139)
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
     group_idxs = np.arange(140)
@@ -129,7 +128,7 @@ def test_coactivations_stay_exact_through_renumbering() -> None:
 
 def test_wide_counts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done beyond 2^31 samples (float64 counts, int64 sample numbers) on few samples."""
-    memberships = planted(70, 200)
+    memberships = sample(70, 200)
     expected = finished(memberships, use_bits=False)
     monkeypatch.setattr("spd.clustering.merge_engine.representation.INT32_SAMPLES", 10)
     wide = finished(memberships, use_bits=False)
@@ -142,36 +141,6 @@ def test_choice_by_density() -> None:
     rng = np.random.default_rng(0)
     for rate, use_bits in ((0.003, False), (0.5, True)):
         x = rng.random((3000, 500)) < rate
-        memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(500)], None)
+        memberships = memberships_of(x)
         assert choose(memberships, 1 << 30).use_bits is use_bits
-    assert not choose(planted(10, 10, soft=True), 1 << 30).use_bits
-
-
-def test_slurm_and_threads_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = resources.available_memory()
-    assert 1 << 20 < free < 1 << 50
-    used = resources._resident_memory()
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", str((used >> 20) + 100))
-    assert resources.available_memory() <= 101 << 20
-    monkeypatch.delenv("SLURM_MEM_PER_NODE")
-    monkeypatch.setenv("SLURM_MEM_PER_CPU", str((used >> 20) + 50))
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
-    assert resources.available_memory() <= 51 << 20
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert resources.available_cores() == 1
-
-
-def test_container_limits(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    group = tmp_path / "job"
-    group.mkdir()
-    (group / "memory.max").write_text("1000000\n")
-    (group / "memory.current").write_text("400000\n")
-    (group / "memory.stat").write_text("anon 1\ninactive_file 100000\n")
-    (tmp_path / "proc" / "self").mkdir(parents=True)
-    (tmp_path / "proc" / "self" / "cgroup").write_text("0::/job\n")
-    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 5000000 kB\n")
-    monkeypatch.setattr(resources, "_CGROUP", tmp_path)
-    monkeypatch.setattr(resources, "_PROC", tmp_path / "proc")
-    assert resources.available_memory() == 700000
-    (group / "memory.max").write_text("max\n")
-    assert resources.available_memory() == 5000000 * 1024
+    assert not choose(sample(10, 10, soft=True), 1 << 30).use_bits

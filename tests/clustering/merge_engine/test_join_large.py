@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spd.clustering.merge_engine import compaction, representation
-from spd.clustering.merge_engine import drive as run_module
+from spd.clustering.merge_engine import compaction, drive, join_large, representation
 from spd.clustering.merge_engine import engine as engine_module
-from spd.clustering.merge_engine import join_large as large
 from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
-from tests.clustering.merge_engine.test_engine import finished, planted
+from tests.clustering.merge_engine.test_engine import finished, sample
 
 METHODS = [("range", 0.0), ("range", 0.05), ("mcmc", 0.1), ("exp_rank", 0.2)]
 
@@ -22,14 +20,14 @@ METHODS = [("range", 0.0), ("range", 0.05), ("mcmc", 0.1), ("exp_rank", 0.2)]
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several parts for each merge, even of few samples."""
-    monkeypatch.setattr(large, "PART", 3)
+    monkeypatch.setattr(join_large, "PART", 3)
 
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("memory", [1 << 30, 0])
 def test_parts_give_the_same(method: tuple[str, float], memory: int) -> None:
-    memberships = planted(150, 500)
+    memberships = sample(150, 500)
     expected = finished(memberships, *method, use_bits=False, large=1 << 40, memory=memory)
     for smallest in (1, 40):
         engine = finished(memberships, *method, use_bits=False, large=smallest, memory=memory, n_threads=3)
@@ -39,7 +37,7 @@ def test_parts_give_the_same(method: tuple[str, float], memory: int) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 def test_soft_parts_do_not_depend_on_threads() -> None:
-    memberships = planted(150, 400, soft=True)
+    memberships = sample(150, 400, soft=True)
     alone = finished(memberships, large=1 << 40)
     one, many = (finished(memberships, large=20, n_threads=n) for n in (1, 4))
     np.testing.assert_array_equal(one.pairs(), many.pairs())
@@ -50,7 +48,7 @@ def test_soft_parts_do_not_depend_on_threads() -> None:
 
 @pytest.mark.usefixtures("small_parts")
 def test_a_replay_of_large_merges_leads_to_the_same_state() -> None:
-    memberships = planted(120, 300)
+    memberships = sample(120, 300)
     whole = finished(memberships, "mcmc", 0.1, use_bits=False, large=10)
     rules = EngineOptions("mcmc", 0.1, 1.0, 119, use_bits=False, large=10)
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
@@ -62,7 +60,7 @@ def test_a_replay_of_large_merges_leads_to_the_same_state() -> None:
 
 def test_numbers_of_four_bytes_and_then_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done with more than 65,536 components, on few."""
-    memberships = planted(150, 400)
+    memberships = sample(150, 400)
     expected = finished(memberships, use_bits=False)
     for module in (representation, compaction):
         monkeypatch.setattr(module, "row_id_type", lambda n: np.uint16 if n <= 80 else np.uint32)
@@ -77,7 +75,7 @@ def test_numbers_of_four_bytes_and_then_of_two(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    memberships = planted(150, 500)
+    memberships = sample(150, 500)
     rules = EngineOptions("range", 0.0, 1.0, 149, use_bits=False, large=1)
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
     joined: list[float] = []
@@ -85,14 +83,14 @@ def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: p
     def join_and_signal(state, workers) -> float:
         if len(joined) == 40:
             os.kill(os.getpid(), number)  # the handler runs before the next line
-        joined.append(large.join_large(state, workers))
+        joined.append(join_large.join_large(state, workers))
         return joined[-1]
 
     monkeypatch.setattr(engine_module, "join_large", join_and_signal)
-    monkeypatch.setattr(run_module, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(drive, "SECONDS_PER_CALL", 0.0)
     if number == signal.SIGTERM:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = run_module.run(engine)
+    outcome = drive.run(engine)
     if number == signal.SIGTERM:
         signal.signal(signal.SIGTERM, before)
     assert not outcome.is_complete
@@ -103,7 +101,7 @@ def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: p
 
 
 def test_an_interrupt_waits_for_the_renumbering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    memberships = planted(150, 500)
+    memberships = sample(150, 500)
     rules = EngineOptions("mcmc", 0.1, 1.0, 149, use_bits=False)
     calls: list[int] = []
 
@@ -116,21 +114,21 @@ def test_an_interrupt_waits_for_the_renumbering(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(engine_module, "compacted", signal_and_compact)
     engine = MergeEngine(memberships, rules, np.random.default_rng(7))
     checkpoint = Checkpoint(tmp_path / "merge.npz", "of this merge")
-    outcome = run_module.run(engine, checkpoint=checkpoint)
+    outcome = drive.run(engine, checkpoint=checkpoint)
     assert not outcome.is_complete
     assert 75 <= outcome.n_merges == engine.n_done < 149
     resumed = MergeEngine(memberships, rules, np.random.default_rng(0))
     checkpoint.resume(resumed)
-    run_module.run(resumed)
+    drive.run(resumed)
     np.testing.assert_array_equal(resumed.pairs(), finished(memberships, "mcmc", 0.1, use_bits=False).pairs())
 
 
 def test_nothing_is_shown_beyond_the_stop_at_the_minimum() -> None:
-    memberships = planted(150, 500)
+    memberships = sample(150, 500)
     rules = EngineOptions("range", 0.0, 1.0, 149)
     shown: list[int] = []
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
-    outcome = run_module.run(engine, shown.append, next_state=lambda _: 10**9, stop_at_minimum=True)
+    outcome = drive.run(engine, shown.append, next_state=lambda _: 10**9, stop_at_minimum=True)
     assert outcome.is_complete
     assert shown == list(range(outcome.n_merges))
     assert outcome.n_merges < 149

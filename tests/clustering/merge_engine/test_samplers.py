@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from spd.clustering.memberships import Memberships
-from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
+from spd.clustering.merge_engine.engine import _STEPS, EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import mcmc as merge_mcmc
 from spd.clustering.merge_engine.kernels import state as kernel
 from tests.oracles import merge_definition as oracle
 from tests.oracles.merge_samplers import costs_of, pair_probabilities, run_probabilities
+from tests.planted import memberships_of, planted
 
 SAMPLERS = [
     ("range", 0.02),
@@ -27,28 +27,56 @@ SAMPLERS = [
 DRAWS = 1000
 
 
-def planted(n: int = 10, n_samples: int = 80, seed: int = 0) -> np.ndarray:
+def sample(n: int = 10, n_samples: int = 80, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    cause = rng.random((n_samples, 4)) < [0.1, 0.2, 0.3, 0.5]
-    x = cause[:, rng.integers(4, size=n)] & (rng.random((n_samples, n)) < 0.8)
+    x = planted(rng, n_samples, rng.integers(4, size=n), [0.1, 0.2, 0.3, 0.5], 0.8)
     x[:, n - 1] = False  # a component that is never active ties with nothing but itself
     return x
 
 
 def engine_of(x: np.ndarray, method: str, parameter: float, seed: int = 0, **options) -> MergeEngine:
-    memberships = Memberships.from_activations(x, [f"m:{i}" for i in range(x.shape[1])], None)
+    memberships = memberships_of(x)
     rules = EngineOptions(method, parameter, options.pop("alpha", 1.0), x.shape[1] - 1, **options)
     return MergeEngine(memberships, rules, np.random.default_rng(seed))
 
 
-def snapshot(engine: MergeEngine) -> list[np.ndarray]:
-    return [array.copy() for array in engine.state]
+def in_one_buffer(state: kernel.State) -> tuple[kernel.State, np.ndarray]:
+    """A copy of the state whose arrays are parts of one buffer of bytes, which is put back in one copy."""
+    starts = np.cumsum([0, *(-(-array.nbytes // 64) * 64 for array in state)])
+    buffer = np.zeros(starts[-1], np.uint8)
+    arrays = []
+    for array, start in zip(state, starts, strict=False):
+        arrays.append(buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape))
+        arrays[-1][...] = array
+    return kernel.State(*arrays), buffer
 
 
-def restore(engine: MergeEngine, arrays: list[np.ndarray], seed: int) -> None:
-    """Put a snapshot back, with new random numbers."""
-    engine.state = kernel.State(*(array.copy() for array in arrays))
-    engine.state.random[:] = np.random.default_rng(seed).integers(1, 2**63, size=4, dtype=np.uint64)
+def draw_again(engine: MergeEngine, n_draws: int, n_merges: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """(draws, n_merges, 2) merges from where the engine stands, each time with new random numbers, and (draws,) the
+    share of pairs that the first was chosen from. The engine ends where the last of them leads.
+
+    Calls the kernels themselves: a loop in a kernel of its own would take longer to compile than all draws together.
+    """
+    engine.state, buffer = in_one_buffer(engine.state)
+    state, before, done = engine.state, buffer.copy(), engine.n_done
+    advance, _ = _STEPS[engine._kernel_name]
+    pairs = np.empty((n_draws, n_merges, 2), np.int64)
+    considered = np.empty(n_draws)
+    numbers = np.random.default_rng(0).integers(1, 2**63, size=(n_draws, 4), dtype=np.uint64)
+    for draw in range(n_draws):
+        buffer[:] = before
+        state.random[:] = numbers[draw]
+        advance(state, n_merges)
+        pairs[draw] = state.pairs[done : done + n_merges]
+        considered[draw] = state.results[kernel.CONSIDERED, done]
+        assert state.at[kernel.WAITING_I] < 0, "no merge here is large"
+    assert engine.n_done == done + n_merges
+    return pairs, considered
+
+
+def counted(pairs: np.ndarray) -> Counter:
+    """How often each came out, of (draws, 1, 2) merges."""
+    return Counter((int(i), int(j)) for i, j in pairs[:, 0])
 
 
 def assert_drawn_from(drawn: Counter, probabilities: dict, n_draws: int) -> None:
@@ -68,7 +96,7 @@ def assert_drawn_from(drawn: Counter, probabilities: dict, n_draws: int) -> None
 @pytest.mark.parametrize(("method", "parameter"), SAMPLERS)
 @pytest.mark.parametrize("options", [{}, {"use_bits": True}, {"memory": 0}, {"need_active": True}])
 def test_every_stage_of_a_run(method: str, parameter: float, options: dict) -> None:
-    x = planted()
+    x = sample()
     engine = engine_of(x, method, parameter, seed=3, **options)
     group_idxs = np.arange(x.shape[1])
     n_draws = DRAWS if not options else DRAWS // 4
@@ -78,31 +106,24 @@ def test_every_stage_of_a_run(method: str, parameter: float, options: dict) -> N
             engine.advance(1)
             assert engine.is_finished
             break
-        before = snapshot(engine)
-        done = engine.n_done
-        drawn: Counter = Counter()
-        for seed in range(n_draws):
-            restore(engine, before, seed)
-            engine.advance(1)
-            drawn[engine.pair(done)] += 1
-        assert_drawn_from(drawn, pair_probabilities(costs, method, parameter), n_draws)
+        pairs, _ = draw_again(engine, n_draws)
+        assert_drawn_from(counted(pairs), pair_probabilities(costs, method, parameter), n_draws)
         # The run goes on with the last draw, so that later stages start from bounds made earlier.
-        group_idxs = oracle.merged(group_idxs, engine.pair(done))
+        group_idxs = oracle.merged(group_idxs, engine.pair(engine.n_done - 1))
 
 
 @pytest.mark.parametrize(("method", "parameter"), [("range", 0.4), ("mcmc", 0.2), ("exp_rank", 0.5)])
 @pytest.mark.parametrize("options", [{}, {"memory": 0}])
 def test_whole_runs(method: str, parameter: float, options: dict) -> None:
     """Five components, three merges: the frequency of every partition that can come out."""
-    x = planted(5, 40, seed=2)
+    x = sample(5, 40, seed=2)
     n_runs = 1500
+    pairs, _ = draw_again(engine_of(x, method, parameter, **options), n_runs, n_merges=3)
     ended: Counter = Counter()
-    for seed in range(n_runs):
-        engine = engine_of(x, method, parameter, seed, **options)
-        engine.advance(3)
+    for run in pairs:
         group_idxs = np.arange(5)
-        for t in range(3):
-            group_idxs = oracle.merged(group_idxs, engine.pair(t))
+        for i, j in run:
+            group_idxs = oracle.merged(group_idxs, (int(i), int(j)))
         ended[tuple(group_idxs.tolist())] += 1
     assert_drawn_from(ended, run_probabilities(x.astype(float), 1.0, method, parameter, 3), n_runs)
 
@@ -110,23 +131,17 @@ def test_whole_runs(method: str, parameter: float, options: dict) -> None:
 def test_range_on_many_groups_in_every_way() -> None:
     """With 300 groups: among all pairs at a wide threshold, among few rows at a narrow one."""
     rng = np.random.default_rng(0)
-    cause = rng.random((400, 30)) < 0.1
-    x = cause[:, rng.integers(30, size=300)] & (rng.random((400, 300)) < 0.9)
+    x = planted(rng, 400, rng.integers(30, size=300), np.full(30, 0.1), 0.9)
     for threshold in (0.5, 0.1):
         engine = engine_of(x, "range", threshold)
         costs = costs_of(x.astype(float), np.arange(300), 1.0)
         probabilities = pair_probabilities(costs, "range", threshold)
         possible = {pair for pair, share in probabilities.items() if share > 0}
-        before = snapshot(engine)
-        shares = []
+        pairs, shares = draw_again(engine, 500)
         order = sorted(possible)
-        places = []
-        for seed in range(500):
-            restore(engine, before, seed)
-            engine.advance(1)
-            assert engine.pair(0) in possible
-            places.append(order.index(engine.pair(0)) * 10 // len(order))
-            shares.append(engine.results(kernel.CONSIDERED)[0])
+        place = {pair: number * 10 // len(order) for number, pair in enumerate(order)}
+        assert possible >= set(counted(pairs))
+        places = [place[int(i), int(j)] for i, j in pairs[:, 0]]
         assert np.mean(shares) == pytest.approx(len(possible) / len(probabilities), rel=0.3)  # an estimate
         expected = np.bincount([place * 10 // len(order) for place in range(len(order))], minlength=10)
         counts = np.bincount(places, minlength=10)
@@ -137,8 +152,7 @@ def test_range_on_many_groups_in_every_way() -> None:
 def test_cold_mcmc_is_greedy_all_the_way() -> None:
     """At a temperature where only the cheapest pair has weight, through costs that span thousands of units of it."""
     rng = np.random.default_rng(1)
-    cause = rng.random((500, 8)) < 0.2
-    x = cause[:, rng.integers(8, size=40)] & (rng.random((500, 40)) < 0.9)
+    x = planted(rng, 500, rng.integers(8, size=40), np.full(8, 0.2), 0.9)
     engine = engine_of(x, "mcmc", 1e-7)
     engine.advance(1000)
     assert engine.n_done == 39
@@ -147,7 +161,7 @@ def test_cold_mcmc_is_greedy_all_the_way() -> None:
 
 
 def test_steep_exp_rank_is_greedy() -> None:
-    x = planted(12)
+    x = sample(12)
     greedy = engine_of(x, "range", 0.0)
     steep = engine_of(x, "exp_rank", 1e4)
     for engine in (greedy, steep):
@@ -156,14 +170,8 @@ def test_steep_exp_rank_is_greedy() -> None:
 
 
 def test_flat_exp_rank_is_uniform() -> None:
-    x = planted(6, 50)
-    drawn: Counter = Counter()
-    engine = engine_of(x, "exp_rank", 1e-9)
-    before = snapshot(engine)
-    for seed in range(1500):
-        restore(engine, before, seed)
-        engine.advance(1)
-        drawn[engine.pair(0)] += 1
+    x = sample(6, 50)
+    drawn = counted(draw_again(engine_of(x, "exp_rank", 1e-9), 1500)[0])
     assert chisquare([drawn[(i, j)] for i in range(6) for j in range(i + 1, 6)]).pvalue > 1e-4
 
 

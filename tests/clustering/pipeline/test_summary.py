@@ -10,7 +10,7 @@ import pytest
 from spd.clustering.ensemble_registry import register_members, set_member_state
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.pipeline.summary import last_metrics, summary_text, table_lines
+from spd.clustering.pipeline.summary import last_metrics, summary_text
 from spd.clustering.storage import EnsemblePaths
 from spd.files.checked import write_npz
 
@@ -78,8 +78,3 @@ def test_metrics_that_are_being_written(tmp_path: Path) -> None:
     for content, expected in [("", {}), ('{"a": 1}', {}), ('{"a": 1}\n{"a"', {"a": 1}), ("x\n", {}), ("[1]\n", {})]:
         path.write_text(content)
         assert last_metrics(path) == expected
-
-
-def test_columns_line_up() -> None:
-    lines = table_lines([("name", "size"), ("a", "1,000"), ("longer", "2")])
-    assert lines == ["name     size", "a       1,000", "longer      2"]

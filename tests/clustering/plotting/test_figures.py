@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.plotting import activity, cluster_sizes, costs, distances, merge_state
+from spd.clustering.plotting import activity, cluster_sizes, costs, distances, partition
 from spd.clustering.plotting.figures import save_distance_figure, save_run_figures, save_state_figure
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
@@ -79,7 +79,7 @@ def test_every_axis_is_named_with_its_unit() -> None:
     history = random_history(30)
     path = costs.cost_path(history)
     overview = activity.activity_overview(memberships_of(history, 40))
-    view = merge_state.merge_state_view(memberships_of(history, 40), history.merges[10], 1.0)
+    view = partition.partition_view(memberships_of(history, 40), history.merges[10], 1.0)
     sizes = cluster_sizes.size_classes(history)
     spread = distances.distance_distribution(np.tril(np.ones((29, 3, 3)), -1))
     drawn = [
@@ -91,9 +91,9 @@ def test_every_axis_is_named_with_its_unit() -> None:
         lambda ax: activity.draw_frequencies(ax, overview),
         lambda ax: activity.draw_active_per_sample(ax, overview),
         lambda ax: activity.draw_cosines(ax, overview),
-        lambda ax: merge_state.draw_assignment(ax, view),
-        lambda ax: merge_state.draw_coactivation(ax, view),
-        lambda ax: merge_state.draw_costs(ax, view),
+        lambda ax: partition.draw_assignment(ax, view),
+        lambda ax: partition.draw_coactivation(ax, view),
+        lambda ax: partition.draw_costs(ax, view),
         lambda ax: distances.draw_distances(ax, spread, "matching_dist", 30),
     ]
     for draw in drawn:

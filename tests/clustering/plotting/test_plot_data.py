@@ -13,7 +13,7 @@ from spd.clustering.plotting.cluster_sizes import size_classes
 from spd.clustering.plotting.costs import cost_path
 from spd.clustering.plotting.distances import distance_distribution
 from spd.clustering.plotting.figures import merge_order, state_to_show
-from spd.clustering.plotting.merge_state import merge_state_view
+from spd.clustering.plotting.partition import partition_view
 from spd.clustering.plotting.sampled_activity import block_cosines, group_activity, spread_rows
 from spd.clustering.plotting.style import MAX_POINTS, spread, symlog_ticks
 from tests.clustering.histories import random_history
@@ -86,13 +86,13 @@ def test_cost_path() -> None:
     costs = history.merge_pair_cost
     assert costs is not None
     assert len(data.cost_at) == MAX_POINTS
-    assert data.least_cost.min() == costs.min()
-    assert data.greatest_cost.max() == costs.max()
+    assert data.min_cost.min() == costs.min()
+    assert data.max_cost.max() == costs.max()
     assert data.mdl is not None
     assert data.best_n_merges == int(np.argmin(data.mdl))
     short = cost_path(random_history(5))
     assert short.cost_at.tolist() == [1, 2, 3, 4]
-    assert np.array_equal(short.least_cost, short.greatest_cost)
+    assert np.array_equal(short.min_cost, short.max_cost)
 
 
 def test_cost_path_without_costs() -> None:
@@ -143,11 +143,11 @@ def test_a_component_that_is_never_active_is_no_problem() -> None:
 def test_costs_and_coactivation_are_those_of_the_definition(
     soft: bool, max_groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spd.clustering.plotting.merge_state.MAX_GROUPS", max_groups)
+    monkeypatch.setattr("spd.clustering.plotting.partition.MAX_GROUPS", max_groups)
     rng = np.random.default_rng(2)
     memberships = random_memberships(rng, 50, 15, soft)
     merge = GroupMerge.random(15, 7, ensure_groups_nonempty=True, rng=rng)
-    view = merge_state_view(memberships, merge, alpha=1.5)
+    view = partition_view(memberships, merge, alpha=1.5)
 
     inactive = 1 - dense(memberships)
     active = np.stack([1 - inactive[:, merge.group_idxs == g].prod(axis=1) for g in range(7)], axis=1)

@@ -60,7 +60,7 @@ def test_configs_and_flags(tmp_path: Path) -> None:
         (["--config", str(good), "--distances-methods", "a,b"], "distances_methods.0: Input should be"),
         (["--config", str(_pipeline(tmp_path / "m", {"model_path": "x"}))], "x: no such run"),
         (["--config", str(_pipeline(tmp_path / "e", {"model_path": "example:x"}))], "no such bundled example"),
-        (["--config", str(_pipeline(tmp_path / "w", {"model_path": "wandb:x"}))], "a W&B run is wandb:<entity>"),
+        (["--config", str(_pipeline(tmp_path / "w", {"model_path": "wandb:x"}))], "a W&B run is named wandb:<entity>"),
         (["--status", "../../x"], "'../../x' is no id of an ensemble"),
         (["--resume", "../../x"], "'../../x' is no id of an ensemble"),
         (["--status", "e-00000000"], "e-00000000 is not registered in"),
@@ -174,9 +174,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import os, sys
 from spd.clustering.scripts import run_pipeline
-from spd.clustering.pipeline import sources as _harvest
-from spd.clustering.pipeline import ensemble as _pipeline
-from spd.clustering.pipeline import config as pipeline_config
+from spd.clustering.pipeline import config, ensemble, sources
 import spd.models.run_info
 os.setgid(65534)
 os.setuid(65534)

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.scripts._command import (
-    Terminated,
     add_override_flags,
     given_flags,
-    log_to_file,
     make_parser,
     none_or_text,
     run_command,
 )
-from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.errors import ConfigError, MissingFileError, SPDError, Terminated
 
 
 @pytest.fixture(autouse=True)

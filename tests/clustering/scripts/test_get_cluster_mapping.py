@@ -96,11 +96,11 @@ def test_without_the_histories_the_merge_array_says_the_same(ensemble_dir: Path,
 
 
 def test_the_consensus(ensemble_dir: Path) -> None:
-    from spd.clustering.scripts.calc_consensus import write_consensus
+    from spd.clustering.pipeline.stable_groups import write_stable_groups
 
     with pytest.raises(SPDError, match=r"holds no consensus yet.*calc_consensus --pipeline-run-id e-0000000a"):
         get_cluster_mapping(ensemble_dir, "best")
-    write_consensus(EnsemblePaths("e-0000000a"))
+    write_stable_groups(EnsemblePaths("e-0000000a"))
     written = json.loads((ensemble_dir / "consensus_mapping.json").read_text())
     assert get_cluster_mapping(ensemble_dir, "best", notes=written["notes"]) == written
 

@@ -17,7 +17,7 @@ from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.config import member_config
-from spd.clustering.pipeline.sources import MembershipSource
+from spd.clustering.pipeline.sources import SavedHarvestSource, open_source
 from spd.clustering.scripts import run_clustering, run_harvest, run_merge
 from spd.clustering.storage import HarvestPaths, RunPaths
 
@@ -68,7 +68,7 @@ def _merge(capsys: pytest.CaptureFixture[str], *arguments: object) -> RunPaths:
 def test_a_harvest_holds_what_it_should(harvest: HarvestPaths, tmp_path: Path) -> None:
     config = ClusteringRunConfig.from_file(harvest.config)
     assert config == ClusteringRunConfig.from_file(_config(tmp_path))
-    saved, direct = Memberships.load(harvest.memberships), MembershipSource(config).memberships(config)
+    saved, direct = Memberships.load(harvest.memberships), open_source(config).memberships(config)
     assert (saved.labels, saved.dead_labels) == (direct.labels, direct.dead_labels)
     assert (saved.to_scipy() != direct.to_scipy()).nnz == 0
     metadata = json.loads(harvest.metadata.read_text())
@@ -116,7 +116,7 @@ def test_members_that_share_a_harvest_draw_samples_of_their_own(
 def test_a_harvest_as_the_activations_of_a_pipeline(harvest: HarvestPaths) -> None:
     config = ClusteringRunConfig(activations_path=str(harvest.directory), batch_size=400)
     saved = Memberships.load(harvest.memberships)
-    source = MembershipSource(config)
+    source = open_source(config)
     assert (source.memberships(config).to_scipy() != saved.to_scipy()).nnz == 0
     members = [source.memberships(member_config(config, "e-0000abcd", idx)) for idx in range(2)]
     for idx, member in enumerate(members):
@@ -126,8 +126,8 @@ def test_a_harvest_as_the_activations_of_a_pipeline(harvest: HarvestPaths) -> No
 
 
 def test_bootstrap_without_an_ensemble(harvest: HarvestPaths) -> None:
-    source = SavedHarvest(harvest, bootstrap=True)
-    drawn = source.memberships(source.config.replaced(dataset_seed=4))
+    saved = SavedHarvest(harvest)
+    drawn = SavedHarvestSource(saved, bootstrap=True).memberships(saved.config.replaced(dataset_seed=4))
     expected = Memberships.load(harvest.memberships).resample_rows(np.random.default_rng(4))
     assert (drawn.to_scipy() != expected.to_scipy()).nnz == 0
 

@@ -9,8 +9,9 @@ import pytest
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.pipeline.sources import MembershipSource
-from spd.clustering.scripts.show_groups import Strengths, describe_groups, describe_tokens, main
+from spd.clustering.pipeline.sources import open_source
+from spd.clustering.report.group_inputs import Selection, Strengths, describe_groups, describe_tokens
+from spd.clustering.scripts.show_groups import main
 
 WORDS = ["In", " the", " beginning", " God"]
 
@@ -39,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("run")
     merge_config = MergeConfig(iters=None, merge_pair_sampling_kwargs={"threshold": 0.0})
     config = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=2000, merge_config=merge_config)
-    memberships = MembershipSource(config).memberships(config)
+    memberships = open_source(config).memberships(config)
     history = merge_iteration(merge_config, memberships, memberships.labels, rng=np.random.default_rng(0))
     history.save(directory / "history.zip")
     config.to_file(directory / "clustering_run_config.json")
@@ -47,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_group_of_the_bundled_run_stands_for_one_feature(run: Path) -> None:
-    shown = describe_groups(run, n_groups=40, items=100)
+    shown = describe_groups(run, selection=Selection(n_groups=40, items=100))
     assert len(shown) == 40
     features = [next(iter(group.inputs.items())) for group in shown]
     assert len({name for name, _ in features}) == 40

@@ -1,12 +1,13 @@
-"""One state of a merge: who is in which group, which groups are active together, what each merge would cost."""
+"""One partition: which component is in which group, which groups are active together, what merging two would cost."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from spd.clustering.consts import ComponentLabels
+from spd.clustering.labels import module_of
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.plotting.sampled_activity import group_activity, spread_rows
@@ -14,9 +15,9 @@ from spd.clustering.plotting.style import (
     BLUE,
     RED,
     grouped_thousands,
+    mark_empty,
     plain_log_ticks,
     power_of_ten_above,
-    say,
     symlog_ticks,
 )
 
@@ -27,7 +28,7 @@ MAX_GROUPS = 400
 
 
 @dataclass(frozen=True)
-class MergeStateView:
+class PartitionView:
     """Groups are ranked: the largest first, of equal ones the most active.
 
     Attributes:
@@ -52,8 +53,8 @@ class MergeStateView:
         return len(self.sizes)
 
 
-def merge_state_view(memberships: Memberships, merge: GroupMerge, alpha: float) -> MergeStateView:
-    """The state `merge` of these memberships; of more than MAX_GROUPS groups the matrices show the first ones.
+def partition_view(memberships: Memberships, merge: GroupMerge, alpha: float) -> PartitionView:
+    """The partition `merge` of these memberships; of more than MAX_GROUPS groups the matrices show the first ones.
 
     Coactivations are estimated from evenly spread samples where there are more than a figure needs.
     """
@@ -69,7 +70,7 @@ def merge_state_view(memberships: Memberships, merge: GroupMerge, alpha: float) 
     np.fill_diagonal(coactivation, active.mean(axis=0, dtype=np.float64) if len(rows) else 0)
     sizes = merge.components_per_group[by_rank]
     costs = costs_among(coactivation, sizes[:n_shown], k, float(activity.sum()), alpha)
-    return MergeStateView(memberships.labels, rank_of, sizes, coactivation, costs, memberships.n_samples, len(rows))
+    return PartitionView(memberships.labels, rank_of, sizes, coactivation, costs, memberships.n_samples, len(rows))
 
 
 def costs_among(
@@ -90,16 +91,16 @@ def costs_among(
     return costs
 
 
-def draw_assignment(ax: "Axes", data: MergeStateView) -> "Axes":
+def draw_assignment(ax: "Axes", data: PartitionView) -> "Axes":
     """A point for each component: its module across, its group down; modules in turn in two colours."""
     n = len(data.labels)
     ax.set_title(f"{n:,} components in {data.k_groups:,} groups")
-    names, module_of = _modules(data.labels)
-    order = np.argsort(module_of, kind="stable")
-    colors = np.where(module_of[order] % 2 == 0, BLUE, RED)
+    names, modules = _modules(data.labels)
+    order = np.argsort(modules, kind="stable")
+    colors = np.where(modules[order] % 2 == 0, BLUE, RED)
     size = float(np.clip(4000 / max(n, 1), 0.8, 30))
     ax.scatter(np.arange(n), data.rank_of[order], s=size, c=colors.tolist(), lw=0, rasterized=True)
-    ends = np.cumsum(np.bincount(module_of, minlength=len(names)))
+    ends = np.cumsum(np.bincount(modules, minlength=len(names)))
     _name_modules(ax, names, ends)
     if data.k_groups <= 40:
         ax.hlines(range(data.k_groups), -0.5, n - 0.5, color="0.93", lw=0.6, zorder=0)
@@ -110,7 +111,7 @@ def draw_assignment(ax: "Axes", data: MergeStateView) -> "Axes":
     return ax
 
 
-def draw_coactivation(ax: "Axes", data: MergeStateView) -> "Axes":
+def draw_coactivation(ax: "Axes", data: PartitionView) -> "Axes":
     """The share of samples on which two groups are both active; the diagonal: on which one is."""
     from matplotlib.colors import LogNorm
 
@@ -118,7 +119,7 @@ def draw_coactivation(ax: "Axes", data: MergeStateView) -> "Axes":
     shown = 100 * data.coactivation
     positive = shown[shown > 0]
     if not positive.size:
-        say(ax, "no group is ever active")
+        mark_empty(ax, "no group is ever active")
         return ax
     low = max(float(positive.min()), 100 / max(data.n_samples_used, 1))
     image = ax.imshow(
@@ -130,7 +131,7 @@ def draw_coactivation(ax: "Axes", data: MergeStateView) -> "Axes":
     return ax
 
 
-def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
+def draw_costs(ax: "Axes", data: PartitionView) -> "Axes":
     """The change of the MDL by merging two groups: blue pays, red costs."""
     import matplotlib
     from matplotlib.colors import SymLogNorm
@@ -138,7 +139,7 @@ def draw_costs(ax: "Axes", data: MergeStateView) -> "Axes":
     ax.set_title("Cost of merging two groups")
     values = np.abs(data.costs[np.isfinite(data.costs)])
     if not values.size:
-        say(ax, "one group: nothing to merge")
+        mark_empty(ax, "one group: nothing to merge")
         return ax
     limit = max(float(values.max()), 1e-12)
     linear = power_of_ten_above(max(float(np.median(values)), limit / 1e4)) / 10
@@ -168,8 +169,8 @@ def _mean_activity(memberships: Memberships, rows: np.ndarray, merge: GroupMerge
 def _modules(labels: ComponentLabels) -> tuple[list[str], np.ndarray]:
     """The modules in their order of appearance, and the index of each component's one."""
     index: dict[str, int] = {}
-    module_of = [index.setdefault(label.rpartition(":")[0], len(index)) for label in labels]
-    return list(index), np.array(module_of, np.int64)
+    found = [index.setdefault(module_of(label), len(index)) for label in labels]
+    return list(index), np.array(found, np.int64)
 
 
 def _name_modules(ax: "Axes", names: list[str], ends: np.ndarray) -> None:
@@ -179,12 +180,15 @@ def _name_modules(ax: "Axes", names: list[str], ends: np.ndarray) -> None:
         return
     ax.vlines(ends[:-1] - 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="0.85", lw=0.6, zorder=0)
     starts = np.concatenate([[0], ends[:-1]])
-    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(names) > 4 else {}
-    ax.set_xticks((starts + ends - 1) / 2, names, fontsize=7, **turned)
+    middles = (starts + ends - 1) / 2
+    if len(names) > 4:
+        ax.set_xticks(middles, names, fontsize=7, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        ax.set_xticks(middles, names, fontsize=7)
     ax.set_xlabel("components by module")
 
 
-def _name_groups(ax: "Axes", data: MergeStateView) -> None:
+def _name_groups(ax: "Axes", data: PartitionView) -> None:
     shown = len(data.coactivation)
     which = "groups, largest first" if shown == data.k_groups else f"the {shown} largest of {data.k_groups:,} groups"
     ax.set_xlabel(which)

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.harvest import matrix_files as activation_files
-from spd.clustering.harvest.matrix_files import read_activations
+from spd.clustering.harvest import matrix_files
+from spd.clustering.harvest.from_file import read_activations
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, DamagedFileError, MissingFileError
 
@@ -93,7 +93,7 @@ Saver = Callable[[Path, np.ndarray], Path]
 @pytest.fixture(params=["at once", "in pieces"])
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in pieces":
-        monkeypatch.setattr(activation_files, "_BYTES_AT_ONCE", 150)
+        monkeypatch.setattr(matrix_files, "_BYTES_AT_ONCE", 150)
 
 
 @pytest.mark.usefixtures("_pieces")

@@ -1,0 +1,201 @@
+"""Which cluster each component is in: of one run, of one member of an ensemble, or of the consensus of an ensemble.
+
+A cluster is named by its index at that iteration; a component that is alone has null.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.consensus import Cut, cut_members, find_consensus
+from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.comparison import read_ensemble, registered_members
+from spd.clustering.pipeline.history_shim import checked_iteration, n_merges_at, partition_after
+from spd.clustering.storage import EnsemblePaths, RunPaths
+from spd.errors import MissingFileError, SPDError
+from spd.files.checked import read_json, read_npz
+
+logger = logging.getLogger(__name__)
+
+Iteration = int | Literal["best"]
+Clusters = dict[str, int | None]
+
+
+def get_cluster_mapping(
+    directory: Path | str, iteration: Iteration, *, run_idx: int | None = None, notes: str = ""
+) -> dict[str, Any]:
+    """The clusters of a run directory or of an ensemble directory.
+
+    Args:
+        directory: of a run (it holds history.zip) or of an ensemble (it holds ensemble_meta.json).
+        iteration: the state after this merge (negative: counted from the end), or "best": at the least MDL.
+        run_idx: for an ensemble: which member; None: the consensus of all.
+        notes: free text, kept in the mapping.
+
+    Returns:
+        {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: before any merge, which
+        is best when none pays), {ensemble_id, notes, spd_run, n_iterations, run_idx, clusters} for an ensemble, where
+        n_iterations is the iteration, too, under the key that readers of ensemble mappings know (null for the
+        consensus of members each cut at its own best one).
+
+    Raises:
+        SPDError: there is no such directory, iteration or member, a file is damaged, the best iteration is not known,
+            or there is no consensus yet.
+    """
+    directory = Path(directory).absolute()
+    run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
+    if ensemble.meta.is_file() or ensemble.merge_array.is_file():
+        return _ensemble_mapping(ensemble, iteration, run_idx, notes)
+    if not run.history.is_file():
+        reason = (
+            f"holds neither {run.history.name} nor {ensemble.meta.name}" if directory.is_dir() else "does not exist"
+        )
+        raise MissingFileError(f"{directory}: {reason}; expected the directory of a finished run or of an ensemble")
+    if run_idx is not None:
+        raise SPDError(f"{directory}: is a run, not an ensemble, and has no member {run_idx}")
+    n_merges, clusters = _history_clusters(run.history, iteration)
+    return {
+        "clustering_run_id": directory.name,
+        "notes": notes,
+        "spd_run": _spd_run(run.config),
+        "iteration": n_merges - 1 if n_merges else None,
+        "clusters": clusters,
+    }
+
+
+def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
+    """(number of merges, clusters) of a history at an iteration."""
+    history = MergeHistory.read(path)
+    try:
+        n_merges = n_merges_at(history, iteration)
+    except SPDError as error:
+        raise SPDError(f"{path}: {error}") from error
+    return n_merges, _clusters(history.labels, partition_after(history, n_merges))
+
+
+def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
+    meta = read_json(paths.meta, required=["component_labels"])
+    ensemble_id = meta.get("ensemble_id") or paths.directory.name
+    found: tuple[int | None, Clusters]
+    if run_idx is not None:
+        found = _member_clusters(paths, meta, iteration, run_idx)
+    elif iteration == "best":
+        found = None, _consensus_at_best(paths)
+    else:
+        found = _consensus_at(paths, iteration)
+    return {
+        "ensemble_id": ensemble_id,
+        "notes": notes,
+        "spd_run": _spd_run(paths.clustering_run_config, *(run.config for run in _member_runs(paths, meta).values())),
+        "n_iterations": found[0] - 1 if found[0] else None,
+        "run_idx": run_idx,
+        "clusters": found[1],
+    }
+
+
+def _member_clusters(
+    paths: EnsemblePaths, meta: dict[str, Any], iteration: Iteration, run_idx: int
+) -> tuple[int, Clusters]:
+    """From the member's own history where it is at hand, else from the merge array."""
+    labels: list[str] = meta["component_labels"]
+    known = _member_indices(meta)
+    if run_idx not in known:
+        raise SPDError(f"{paths.directory}: has no member {run_idx}, its members are {', '.join(map(str, known))}")
+    run = _member_runs(paths, meta).get(run_idx)
+    if run is not None and run.history.is_file():
+        n_merges, clusters = _history_clusters(run.history, iteration)
+        return n_merges, {label: clusters.get(label) for label in labels}
+    if iteration == "best":
+        raise SPDError(
+            f"{paths.directory}: the history of member {run_idx} is not at hand, so its best iteration is unknown; "
+            "give a number to --iteration"
+        )
+    states = _merge_array(paths, len(labels), len(known))[known.index(run_idx)]
+    n_iters = int((states >= 0).all(axis=1).sum())  # goodfire-ai/spd fills rows beyond a member's last merge with -1
+    index = _checked_iteration(iteration, n_iters, str(paths.merge_array))
+    return index + 1, _clusters(labels, states[index])
+
+
+def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
+    """The consensus that was made when every member was cut at its own least MDL."""
+    path = paths.consensus_mapping
+    if not path.is_file():
+        raise MissingFileError(
+            f"{paths.directory}: holds no consensus yet ({path.name}); make it by python -m "
+            f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or choose one member by "
+            "--run-idx"
+        )
+    clusters = read_json(path, required=["clusters"])["clusters"]
+    if not isinstance(clusters, dict):
+        raise SPDError(f"{path}: 'clusters' must be a mapping of labels to clusters")
+    return clusters
+
+
+def _consensus_at(paths: EnsemblePaths, iteration: int) -> tuple[int, Clusters]:
+    """The consensus of all members after the same number of merges."""
+    _, ensemble = read_ensemble(paths)
+    index = _checked_iteration(iteration, ensemble.n_iters_min, str(paths.directory))
+    consensus = find_consensus(cut_members(list(ensemble), Cut(iteration=index)))
+    return index + 1, _clusters(consensus.labels, consensus.consensus)
+
+
+def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
+    """{label: index of its group, None when the component is alone}."""
+    _, position, sizes = np.unique(group_idxs, return_inverse=True, return_counts=True)
+    is_alone = sizes[position] == 1
+    return {
+        label: None if alone else int(group) for label, group, alone in zip(labels, group_idxs, is_alone, strict=True)
+    }
+
+
+def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
+    try:
+        return checked_iteration(iteration, n_iterations)
+    except SPDError as error:
+        raise SPDError(f"{where}: {error}") from error
+
+
+def _member_indices(meta: dict[str, Any]) -> list[int]:
+    """The index of each member, in the order of the merge array; files of goodfire-ai/spd just count them."""
+    members = meta.get("members")
+    if isinstance(members, list):
+        return [int(member["idx"]) for member in members]
+    return list(range(int(meta.get("n_ensemble", 0))))
+
+
+def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPaths]:
+    """By index: from the metadata, or from the registry, which is all that goodfire-ai/spd writes; {} without both."""
+    members = meta.get("members")
+    if isinstance(members, list):
+        return {int(member["idx"]): paths.run(str(member["clustering_run_id"])) for member in members}
+    try:
+        return {member.idx: paths.run(member.run_id) for member in registered_members(paths)}
+    except SPDError:
+        return {}
+
+
+def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.ndarray:
+    content = read_npz(paths.merge_array)
+    if "merge_array" not in content:
+        raise SPDError(f"{paths.merge_array}: lacks 'merge_array'")
+    array = content["merge_array"]
+    if array.ndim != 3 or array.shape[0] != n_members or array.shape[2] != n_components:
+        raise SPDError(
+            f"{paths.merge_array}: has shape {array.shape}, {paths.meta.name} speaks of {n_members} members and "
+            f"{n_components} components"
+        )
+    if "iterations" in content and len(content["iterations"]) and content["iterations"][-1] >= array.shape[1]:
+        raise SPDError(f"{paths.merge_array}: holds some iterations only, and the member's history is not at hand")
+    return array
+
+
+def _spd_run(*configs: Path) -> str | None:
+    """What the first config that is there says; None, with a warning, where there is none."""
+    for path in configs:
+        if path.is_file():
+            return ClusteringRunConfig.from_file(path).spd_run
+    logger.warning("%s: not found, so spd_run is null", configs[0])
+    return None
