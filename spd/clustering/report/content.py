@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+N_CURVE = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,6 @@ class Subject:
     Attributes:
         model: name, task, and what else is said of the model (JSON types).
         settings: how the groups were made (JSON types).
-        modules: in order of execution, dead components included: {module: number of components}; may be empty.
-        n_dead: components that the clustering took out.
         history: the merges behind the groups, for reasons and other cuts; None: there are none.
         agreement: of the ensemble's members along the number of groups: {n_groups, mean, min, max}, or None.
         labels: the user's name of a group by id; explanations by hash are brought to ids first.
@@ -50,8 +49,6 @@ class Subject:
 
     model: dict[str, Any]
     settings: dict[str, Any]
-    modules: Mapping[str, int] = field(default_factory=dict)
-    n_dead: int = 0
     history: "MergeHistory | None" = None
     agreement: dict[str, Any] | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -81,7 +78,9 @@ def build_content(
     if samples is not None and samples.memberships.labels != grouping.labels:
         raise SPDError("the samples and the groups of a report must have the same components in the same order")
     limits = limits or Limits.for_groups(grouping.n_groups, len(grouping.labels))
-    modules = list(subject.modules) or list(dict.fromkeys(module_of(label) for label in grouping.labels))
+    named = dict.fromkeys(module_of(label) for label in grouping.labels)
+    known = {} if samples is None else samples.modules
+    modules = [module for module in known if module in named] or list(named)
     groups = _bare_groups(grouping, subject, modules)
     left_out = limits.left_out()
     if samples is not None:
@@ -94,12 +93,12 @@ def build_content(
     verdicts = Counter(group["verdict"] for group in ordered)
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": subject.model | {"modules": {module: subject.modules.get(module) for module in modules}},
+        "model": subject.model | {"modules": {module: known.get(module) for module in modules}},
         "data": _data(samples),
         "settings": subject.settings | {"groups": grouping.method, "firing_rule": grouping.firing_rule},
         "summary": {
             "n_alive": len(grouping.labels),
-            "n_dead": subject.n_dead,
+            "n_dead": sum(known[module] for module in modules) - len(grouping.labels) if known else None,
             "n_groups": len(ordered),
             "n_groups_of_two": n_of_two,
             "n_alone": len(ordered) - n_of_two,
@@ -114,6 +113,7 @@ def build_content(
         },
         "merges": [] if subject.history is None else merge_pairs(subject.history, grouping.labels),
         "agreement": subject.agreement,
+        "description_length": None if subject.history is None else _description_length(subject.history),
         "token_texts": _token_texts(samples, ordered),
         "groups": ordered,
     }
@@ -180,7 +180,7 @@ def _measure(
         fired.append(firing.fired)
         _measure_group(group, samples, firing, members, limits, rng)
         if tokens is not None:
-            group |= tokens.of(firing.fired)
+            group |= tokens.of(firing.fired, firing.strength[firing.fires])
         elif samples.features is not None:
             group["tokens"] = feature_table(samples.features, firing.fired)
         group["merges"] = reasons[place]
@@ -220,6 +220,16 @@ def _measure_group(
         "mean_jaccard": None if mean is None else round(mean, 4),
     }
     group["contexts"] = contexts_of(samples, firing, members, limits, rng)
+
+
+def _description_length(history: "MergeHistory") -> dict[str, list[float]] | None:
+    """Along the merges, at N_CURVE of them at most: the number of groups and bits a sample; None: not known."""
+    try:
+        bits = history.mdl_path()
+    except SPDError:
+        return None
+    at = np.unique(np.linspace(0, len(bits) - 1, min(N_CURVE, len(bits))).round().astype(int))
+    return {"n_groups": (history.c_components - at).tolist(), "bits": [float(f"{bits[i]:.6g}") for i in at]}
 
 
 def _rates(samples: Samples) -> list[float]:

@@ -6,7 +6,7 @@ computed; nothing of size samples x components is kept.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +15,7 @@ import numpy as np
 from spd.clustering.labels import split_label
 from spd.clustering.math.sparse_rows import SparseRows
 from spd.clustering.memberships import Memberships
+from spd.clustering.report.effects import ComponentSet, MaskedRows
 from spd.clustering.report.samples import Samples
 from spd.data import iter_batches
 from spd.errors import ConfigError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from spd.models.component_model import ComponentModel
+    from spd.models.masked import Divergence
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ FLOOR_RATIO = 0.1
 """Importances below this share of the threshold count as 0: they are many where a sigmoid never reaches 0."""
 MAX_ENTRIES = 128 * 2**20
 """Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+_FLOATS_AT_ONCE = 1 << 24
+"""Numbers in a masked pass's output: some arrays of 64 MB."""
 _SECONDS_BETWEEN_REPORTS = 10
 
 
@@ -66,20 +70,15 @@ class ModelInputs:
     def is_language(self) -> bool:
         return self.info.config.task_config.task_name == "lm"
 
-    def modules(self, labels: Sequence[str]) -> dict[str, int]:
-        """Number of components by module, those of `labels` only, in order of execution as far as names tell.
-
-        Raises:
-            ConfigError: a label names no component of the model.
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raises:
+        ConfigError: a label names no component of the model.
         """
-        used = set()
         for label in labels:
             module, index = split_label(label)
             if index >= self.model.module_to_c.get(module, 0):
                 known = ", ".join(self.model.module_to_c)
                 raise ConfigError(f"component {label!r} is none of the model's: its modules are {known}")
-            used.add(module)
-        return {module: count for module, count in self.model.module_to_c.items() if module in used}
 
     def samples(
         self,
@@ -102,27 +101,30 @@ class ModelInputs:
         Raises:
             SPDError: the data cannot be used, or a label names no component of the model.
         """
-        self.modules(labels)
+        self.check_labels(labels)
         task = self.info.config.task_config
         per_item = task.max_seq_len or 1 if self.is_language else 1
         n_items = -(-n_samples // per_item)
         batches = iter_batches(self.info, n_items, seed, micro_batch_size=micro_batch_size, streaming=streaming)
-        memberships, inputs = self._run(batches, list(labels), FLOOR_RATIO * threshold, n_items * per_item)
+        memberships, inputs, order = self._run(batches, list(labels), FLOOR_RATIO * threshold, n_items * per_item)
         about = {
             "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
             "seed": seed,
             "importances_below_count_as_0": FLOOR_RATIO * threshold,
         }
+        modules = {module: self.model.module_to_c[module] for module in order}
         if not self.is_language:
-            return Samples(memberships, threshold, "toy", features=inputs, about=about)
-        return Samples(memberships, threshold, "language", tokens=inputs, decode=self.decode, about=about)
+            return Samples(memberships, threshold, "toy", features=inputs, modules=modules, about=about)
+        return Samples(
+            memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
+        )
 
     def _run(
         self, batches: "Iterator[torch.Tensor]", labels: list[str], floor: float, n_expected: int
-    ) -> tuple[Memberships, np.ndarray]:
+    ) -> tuple[Memberships, np.ndarray, list[str]]:
         from spd.clustering.activations import component_activations
 
-        rows = SparseRows(is_soft=True)
+        rows = SparseRows()
         columns: torch.Tensor | None = None
         inputs = []
         started = reported = time.monotonic()
@@ -140,7 +142,7 @@ class ModelInputs:
             if rows.nnz > MAX_ENTRIES:
                 logger.warning("report: stops after %d samples: many components are active at once", rows.n_rows)
                 break
-        return Memberships(*rows.finish(), labels), np.concatenate(inputs)
+        return Memberships(*rows.finish(), labels), np.concatenate(inputs), list(importances)
 
     def _columns(self, labels: list[str], importances: "dict[str, torch.Tensor]") -> "torch.Tensor":
         """(n,) the column of each label where the modules' importances stand side by side."""
@@ -150,6 +152,61 @@ class ModelInputs:
         starts = dict(zip(widths, np.cumsum([0, *widths.values()]), strict=False))
         split = [split_label(label) for label in labels]
         return torch.tensor([int(starts[module]) + index for module, index in split], device=self.device)
+
+    @property
+    def divergence(self) -> "Divergence":
+        """How outputs are compared."""
+        return "kl" if self.is_language else "mse"
+
+    def changes(
+        self,
+        samples: Samples,
+        sets: Sequence[ComponentSet],
+        rows: MaskedRows,
+        *,
+        keep: bool,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See effects.MaskedModel."""
+        import torch
+
+        from spd.models.masked import MaskSets, divergence, masked_output, output_change, whole_output
+
+        items = samples.tokens if samples.tokens is not None else samples.features
+        assert items is not None, "samples of a model have inputs"
+        masks = (MaskSets.kept if keep else MaskSets.ablated)(self.model, sets)
+        found = np.empty(rows.weights.shape, np.float32)
+        summed: torch.Tensor | None = None
+        per_row = rows.weights.shape[1] * self._outputs_per_sample()
+        step = max(1, _FLOATS_AT_ONCE // per_row)
+        for start in range(0, len(rows.items), step):
+            part = slice(start, start + step)
+            chosen, place = np.unique(rows.items[part], return_inverse=True)
+            batch = torch.from_numpy(np.ascontiguousarray(items[chosen])).to(self.device)
+            at = torch.from_numpy(place).to(self.device)
+            whole = whole_output(self.model, batch)[at]
+            masked = masked_output(self.model, batch[at], masks, torch.from_numpy(rows.sets[part]).to(self.device))
+            found[part] = divergence(whole, masked, self.divergence).reshape(len(at), -1).cpu().numpy()
+            own = rows.buckets[part] >= 0
+            if summed is None:
+                n_buckets = int(rows.buckets.max(initial=-1)) + 1
+                summed = torch.zeros(n_buckets, whole.shape[-1], device=self.device)
+            if own.any():
+                kept = torch.from_numpy(own).to(self.device)
+                change = output_change(whole[kept], masked[kept], self.divergence)
+                weight = torch.from_numpy(rows.weights[part][own]).to(self.device, change.dtype)
+                change = change.reshape(len(weight), weight.shape[1], -1)
+                bucket = torch.from_numpy(rows.buckets[part][own]).to(self.device)
+                summed.index_add_(0, bucket, torch.einsum("rs,rso->ro", weight, change))
+            if progress is not None:
+                progress(len(at))
+        assert summed is not None, "there is at least one row"
+        return found, summed.cpu().numpy()
+
+    def _outputs_per_sample(self) -> int:
+        """Numbers that a forward pass gives for a sample, roughly: the vocabulary, where there is one."""
+        vocabulary = getattr(getattr(self.model.target_model, "config", None), "vocab_size", None)
+        return max(int(vocabulary or 0), sum(self.model.module_to_c.values()))
 
     def decode(self, ids: list[int]) -> list[str]:
         """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it."""

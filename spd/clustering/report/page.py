@@ -99,7 +99,9 @@ def _row(group: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
         "modules": [[place[module], count] for module, count in group["modules"].items() if module in place],
         "rate": group["firing_rate"],
         "bits": group.get("token_entropy"),
-        "tokens": [[token["id"], token["share"]] for token in group.get("tokens", [])[:_N_TOKENS_IN_INDEX]],
+        "tokens": [
+            [token["id"], token.get("weight", token["share"])] for token in group.get("tokens", [])[:_N_TOKENS_IN_INDEX]
+        ],
         "remarks": group["remarks"],
         "near": around[0]["group"] if around else None,
         "effect": effect["ablate"]["firing"] if effect else None,

@@ -24,6 +24,7 @@ class Samples:
         features: (n_samples, n_features) of a toy model; else None.
         texts: one for each of the first samples of a matrix, as the user gave them.
         decode: texts of token ids, one each.
+        modules: number of components of each module of the model, in order of execution; empty without a model.
         about: what is said of the data: name, seed, and so on (JSON types).
     """
 
@@ -34,6 +35,7 @@ class Samples:
     features: np.ndarray | None = None
     texts: list[str] = field(default_factory=list)
     decode: Callable[[list[int]], list[str]] | None = None
+    modules: dict[str, int] = field(default_factory=dict)
     about: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -2,6 +2,8 @@
 
 With N samples, f of them fired on, n_t of token t and c_t both:
 
+    weight     sum of its strength on t, of all where it fires; what a table is ordered by is weight log2(weight /
+               (n_t / N)), the token's part of the divergence from the base rates, so that common tokens do not lead
     share      c_t / f                  of the group's firing; read as a detector of the token, its precision
     recall     c_t / n_t                of the token's places, those on which the group fires
     lift       share / (n_t / N)
@@ -40,36 +42,40 @@ class TokenCounts:
         known = self.following[self.following >= 0]
         self._base_following = np.bincount(known, minlength=self._vocabulary)
 
-    def of(self, fired: np.ndarray) -> dict[str, Any]:
+    def of(self, fired: np.ndarray, strength: np.ndarray) -> dict[str, Any]:
         """Keys tokens, next_tokens, token_entropy (bits), positional, positions.
 
         Args:
             fired: (f,) the samples on which a group fires.
+            strength: (f,) how strongly.
         """
         following = self.following[fired]
-        shown, entropy = self._table(self.tokens[fired], self._base)
+        has_next = following >= 0
+        shown, entropy = self._table(self.tokens[fired], strength, self._base)
         positions, positional = self._positions(fired)
         return {
             "tokens": shown,
-            "next_tokens": self._table(following[following >= 0], self._base_following)[0],
+            "next_tokens": self._table(following[has_next], strength[has_next], self._base_following)[0],
             "token_entropy": entropy,
             "positional": positional,
             "positions": positions,
         }
 
-    def _table(self, found: np.ndarray, base: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+    def _table(self, found: np.ndarray, strength: np.ndarray, base: np.ndarray) -> tuple[list[dict[str, Any]], float]:
         if not len(found):
             return [], 0.0
-        ids, counts = np.unique(found, return_counts=True)
+        ids, place, counts = np.unique(found, return_inverse=True, return_counts=True)
         shares = counts / len(found)
-        lift = shares / (base[ids] / base.sum())
-        best = np.lexsort((ids, -counts))[:N_SHOWN]
+        rates = base[ids] / base.sum()
+        weights = np.bincount(place, strength) / strength.sum()
+        best = np.lexsort((ids, -counts, -weights * np.log2(weights / rates)))[:N_SHOWN]
         table = [
             {
                 "id": int(ids[at]),
                 "count": int(counts[at]),
+                "weight": _round(weights[at]),
                 "share": _round(shares[at]),
-                "lift": _round(lift[at]),
+                "lift": _round(shares[at] / rates[at]),
                 "precision": _round(shares[at]),
                 "recall": _round(counts[at] / base[ids[at]]),
             }

@@ -16,7 +16,7 @@ async function groupPage(row, at) {
         neighbours.previous ? el("a", { href: `#group-${neighbours.previous.id}`, title: "previous in the index (k)", rel: "prev" }, "\u2039") : null,
         neighbours.next ? el("a", { href: `#group-${neighbours.next.id}`, title: "next in the index (j)", rel: "next" }, "\u203a") : null,
         el("a", { href: "#", title: "back to the index (Esc)", class: "close" }, "\u00d7"))),
-    el("p", { class: "why" }, verdictMark(group.verdict), ` ${group.why}`, ...group.remarks.map((remark) => el("span", { class: "remark" }, remark))),
+    el("p", { class: "why" }, verdictMark(group.verdict), el("span", { class: "reason" }, group.why), ...group.remarks.map((remark) => el("span", { class: "remark" }, remark))),
     factsOf(group, row));
   return [head, ...(await bodyOf(group))];
 }
@@ -50,17 +50,18 @@ async function bodyOf(group) {
 
 function inputTable(tokens, what) {
   const same = alike(tokens.map(({ id }) => id));
-  const most = Math.max(...tokens.map(({ share }) => share));
+  const most = Math.max(...tokens.map(({ weight, share }) => weight ?? share));
   const columns = [
     { name: what },
-    { name: "share", title: "of the group's firing; read as a detector of the token, its precision", number: true },
+    ...(isLanguage ? [{ name: "of its strength", title: "share of the group's summed strength", number: true }] : []),
+    { name: isLanguage ? "of its firing" : "share", title: "share of the samples where it fires; read as a detector, its precision", number: true },
     { name: "lift", title: "share over the token's base rate", number: true },
     { name: "recall", title: "of the token's places, those on which the group fires", number: true },
   ];
   const withMean = tokens.some(({ mean }) => mean !== undefined);
   if (withMean) columns.push({ name: "mean value", title: "where it is present and the group fires", number: true });
   return plainTable(columns, tokens.map((token) => [
-    el("td", null, chip(token.id, same.has(token.id))), barCell(token.share, format.share(token.share), most), format.lift(token.lift), format.share(token.recall),
+    el("td", null, chip(token.id, same.has(token.id))), ...(isLanguage ? [barCell(token.weight, format.share(token.weight), most), format.share(token.share)] : [barCell(token.share, format.share(token.share), most)]), format.lift(token.lift), format.share(token.recall),
     ...(withMean ? [format.two(token.mean)] : []),
   ]));
 }

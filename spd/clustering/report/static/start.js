@@ -11,8 +11,8 @@ function makeTop() {
   const parts = [settings.groups, settings.activation_threshold === undefined ? null : `active above ${settings.activation_threshold}`, samples];
   byId("subtitle").textContent = parts.filter(Boolean).map((part) => visible(String(part))).join(" \u00b7 ");
   const tiles = [
-    fact(format.count(summary.n_alive), "components alive", summary.n_dead ? `${summary.n_dead} dead` : null),
-    fact(format.count(summary.n_dead), "dead"),
+    fact(format.count(summary.n_alive), "components alive"),
+    summary.n_dead === null ? null : fact(format.count(summary.n_dead), "dead"),
     fact(format.count(summary.n_groups_of_two), "groups of two or more"),
     fact(format.count(summary.n_alone), "alone"),
   ];
@@ -21,7 +21,7 @@ function makeTop() {
   const counts = Object.entries(summary.verdicts).sort((a, b) => (TRUST_ORDER[a[0]] ?? 9) - (TRUST_ORDER[b[0]] ?? 9));
   const verdicts = el("div", { class: "fact wide" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
     el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${count}`))));
-  byId("about").append(el("dl", { class: "facts" }, ...tiles, verdicts),
+  byId("about").append(el("dl", { class: "facts" }, ...tiles.filter(Boolean), verdicts),
     ...[...R.missing, ...R.left_out].map((sentence) => el("p", { class: "note" }, visible(sentence))),
     el("details", { class: "meaning" }, el("summary", null, "What the verdicts mean, and how the groups were made"),
       el("dl", null, ...Object.entries(R.verdicts).flatMap(([verdict, meaning]) => [el("dt", null, verdictMark(verdict)), el("dd", null, meaning)])),

@@ -63,7 +63,7 @@ function whatOf(row, most) {
   if (row.label) parts.push(el("bdi", { class: "label", title: visible(row.label) }, visible(row.label)));
   const shown = row.tokens.slice(0, most || 5);
   const same = alike(shown.map(([id]) => id));
-  for (const [id, share] of shown) parts.push(chip(id, same.has(id), `${isLanguage ? `token ${id}, ` : ""}${format.share(share)} of its firing`));
+  for (const [id, share] of shown) parts.push(chip(id, same.has(id), `${isLanguage ? `token ${id}, ` : ""}${format.share(share)} ${isLanguage ? "of its strength" : "of its firing"}`));
   if (!shown.length) {
     for (const at of row.members.slice(0, 3)) parts.push(el("bdi", { class: "component" }, visible(componentLabels[at])));
     if (row.members.length > 3) parts.push(el("span", { class: "soft" }, `and ${row.members.length - 3} more`));
