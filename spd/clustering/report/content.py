@@ -207,6 +207,7 @@ def _measure_group(
     n_fired = len(firing.fired)
     group["firing_rate"] = float(f"{n_fired / samples.n_samples:.6g}")
     group["n_firing"] = n_fired
+    group["activity"] = float(f"{firing.value.sum(dtype=np.float64) / samples.n_samples:.6g}")
     group["max_strength"] = float(f"{firing.strength[firing.fires].max(initial=0):.6g}")
     rows, order = member_rows(samples.columns, members, firing, samples.n_samples)
     known = {member["component"]: member for member in group["members"]}

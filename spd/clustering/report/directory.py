@@ -155,7 +155,7 @@ def consensus_grouping(content: Mapping[str, Any]) -> Grouping:
     """The consensus partition of a stable_groups.json, with its verdicts, confidence, and contested components."""
     places: dict[str, dict[str, Any]] = content["components"]
     members = len(content["members"])
-    method = f"consensus of {members} members, each cut at {content.get('cut')}"
+    method = f"consensus of {members} members, cut at {content.get('cut')}"
     grouping = from_mapping({label: place["group"] for label, place in places.items()}, method)
     at = {int(group): place for place, group in enumerate(grouping.ids)}
     verdicts = {at[group["id"]]: (group["verdict"], group["why"]) for group in content["groups"] if group["id"] in at}

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 def merge_pairs(history: "MergeHistory", labels: list[str]) -> list[list[int]]:
     """(T, 2) one component of each part of every merge, numbered as in `labels`: what a cut at any number follows from.
 
-    Empty where the history has other components than `labels`.
+    Components that the history lacks stay alone; those that only the history has are passed over.
     """
     place = {label: index for index, label in enumerate(labels)}
-    if place.keys() != set(history.labels):
-        return []
-    own = np.array([place[label] for label in history.labels], np.int64)
-    return own[history.component_merges].tolist() if len(history) else []
+    # What stands for a part in `labels`; -1 while none of its components is among them.
+    stands = [place.get(label, -1) for label in history.labels]
+    found = []
+    for kept, absorbed in history.component_merges.tolist():
+        if stands[kept] >= 0 and stands[absorbed] >= 0:
+            found.append([stands[kept], stands[absorbed]])
+        stands[kept] = max(stands[kept], stands[absorbed]) if stands[kept] < 0 else stands[kept]
+    return found
 
 
 def merge_reasons(

@@ -229,3 +229,13 @@ def _append(rows: SparseRows, importances: "dict[str, torch.Tensor]", columns: "
     row, column = (whole > floor).nonzero(as_tuple=True)
     lengths = torch.bincount(row, minlength=len(whole))
     rows.append(lengths.cpu().numpy(), column.to(torch.int32).cpu().numpy(), whole[row, column].float().cpu().numpy())
+
+
+def samples_of_items(model_path: str, items: int) -> int:
+    """How many samples so many sequences have, or a hundred times as many feature vectors for a toy model.
+
+    Raises:
+        SPDError: there is no such run.
+    """
+    task = SPDRunInfo.from_path(model_path).config.task_config
+    return items * (task.max_seq_len or 1) if task.task_name == "lm" else 100 * items

@@ -79,7 +79,7 @@ function nextTokensSection(group) {
 function positionsSection(group) {
   if (!group.positions || group.positions.length < 2) return null;
   const most = Math.max(...group.positions) || 1, n = group.positions.length, width = 300, height = 44;
-  const drawing = svg("svg", { class: "bars", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "firing rate along the sequence" });
+  const drawing = svg("svg", { class: "bars", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": "firing rate along the sequence" });
   group.positions.forEach((rate, at) => {
     const tall = Math.max(0.5, (height * rate) / most);
     drawing.append(svg("rect", { x: (width * at) / n, y: height - tall, width: width / n - 1, height: tall }, svgTitle(`${format.share(rate)} of the samples in stretch ${at + 1} of ${n}`)));

@@ -2,7 +2,7 @@
 // along the number of groups. All in SVG; a click opens the group.
 
 const W = 400, H = 210;
-const EDGE = { left: 46, right: 12, top: 10, bottom: 32 };
+const EDGE = { left: 50, right: 12, top: 10, bottom: 32 };
 const spotOf = new Map();
 
 function makePictures() {
@@ -44,7 +44,7 @@ function scatterPicture() {
   const picture = frame("groups by size and firing rate");
   for (const tick of logTicks(low, high)) {
     picture.append(svg("line", { x1: EDGE.left, x2: W - EDGE.right, y1: y(tick), y2: y(tick), class: "grid" }),
-      axisText(EDGE.left - 6, y(tick) + 4, format.share(tick).replace(/\.0+%/, "%"), "end"));
+      axisText(EDGE.left - 6, y(tick) + 4, `${Number((100 * tick).toPrecision(2))}%`, "end"));
   }
   const sizes = most > 12 ? logTicks(1, most) : Array.from({ length: most }, (_, at) => at + 1);
   for (const tick of sizes) picture.append(axisText(x(tick), H - EDGE.bottom + 16, String(tick)));
@@ -102,7 +102,7 @@ function modulesPicture() {
   });
   over.addEventListener("click", (event) => { location.hash = `group-${at(event).id}`; });
   picture.append(over);
-  picture.setAttribute("viewBox", `0 0 ${W} ${Math.max(bottom + 22, H)}`);
+  picture.setAttribute("viewBox", `0 0 ${W} ${bottom + 22}`);
   return figure("Modules by groups", "darker: more of the group's components", picture);
 }
 

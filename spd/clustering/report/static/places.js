@@ -42,10 +42,13 @@ function whoIsActive(context) {
 }
 
 /** A place of a toy model or a matrix: the features present, or the sample's number and text. */
-function sampleLine(context, most) {
+function sampleLine(context, most, shares) {
   const parts = [];
   for (const [feature, value] of context.features || []) {
-    parts.push(el("span", { class: "pair" }, chip(feature), el("small", null, format.two(value))));
+    const box = chip(feature);
+    const share = (shares && shares.get(feature)) || 0;
+    if (share > 0.2) box.style.setProperty("--heat", `${Math.round(60 * share)}%`);
+    parts.push(el("span", { class: "pair" }, box, el("small", null, format.two(value))));
   }
   if (R.data.kind === "matrix") {
     const text = (R.data.texts || [])[context.sample];
@@ -62,10 +65,11 @@ async function contextSections(group) {
   }
   const ids = await corpus();
   const most = group.max_strength;
-  const line = (context) => (ids.length ? contextLine(ids, context, most) : sampleLine(context, most));
+  const shares = new Map((group.tokens || []).map(({ id, share }) => [id, share]));
+  const line = (context) => (ids.length ? contextLine(ids, context, most) : sampleLine(context, most, shares));
   const list = (contexts) => el("ol", { class: `contexts${ids.length ? "" : " samples"}` }, ...contexts.map(line));
   const top = group.contexts.filter(({ band }) => band === 0);
-  const found = [section("Strongest places", list(top), `${top.length} of ${format.count(group.n_firing)}, mean importance of its components; click a line for all of it`)];
+  const found = [section("Strongest places", list(top), `${top.length} of ${format.count(group.n_firing)}, by the mean importance of its components${ids.length ? "; click a line for all of it" : ""}`)];
   const weaker = [1, 2, 3, 4].map((band) => [band, group.contexts.filter((context) => context.band === band)]).filter(([, contexts]) => contexts.length);
   if (weaker.length) {
     found.push(el("details", { class: "section weaker", open: top.length < 8 }, el("summary", null, "Weaker places, drawn at random from each band of strength"),

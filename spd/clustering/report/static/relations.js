@@ -122,7 +122,7 @@ function effectSection(group) {
     : null;
   const output = (id) => el("bdi", { class: "chip" }, `output ${id}`);
   const note = `${unit}; ${format.count(effect.n_firing)} samples where it fires, ${format.count(effect.n_elsewhere)} where it does not`;
-  return section("Effect", el("div", null, el("p", null, el("span", { class: `verdict ${effect.verdict === "specific" ? "good" : effect.verdict === "weak" ? "doubt" : "mixed"}` }, effect.verdict), ` ${effect.why}`), table,
+  return section("Effect", el("div", null, el("p", { class: "why" }, el("span", { class: `verdict ${effect.verdict === "specific" ? "good" : effect.verdict === "weak" ? "doubt" : "mixed"}` }, effect.verdict), el("span", { class: "reason" }, effect.why)), table,
     list("Loses probability when ablated", effect.loses, (id) => chip(id)), list("Gains probability", effect.gains, (id) => chip(id)),
     list("Outputs changed when ablated", effect.outputs, output)), note);
 }

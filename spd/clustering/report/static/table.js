@@ -61,7 +61,7 @@ function cell(row, { key, number }) {
 function whatOf(row, most) {
   const parts = [];
   if (row.label) parts.push(el("bdi", { class: "label", title: visible(row.label) }, visible(row.label)));
-  const shown = row.tokens.slice(0, most || 5);
+  const shown = row.tokens.slice(0, most || 8).filter(([, weight]) => weight > 0.12 * row.tokens[0][1]);
   const same = alike(shown.map(([id]) => id));
   for (const [id, share] of shown) parts.push(chip(id, same.has(id), `${isLanguage ? `token ${id}, ` : ""}${format.share(share)} ${isLanguage ? "of its strength" : "of its firing"}`));
   if (!shown.length) {
