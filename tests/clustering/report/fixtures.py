@@ -13,17 +13,17 @@ from spd.clustering.report.samples import Samples
 
 HOSTILE = [
     "<script>alert(1)</script>",
-    "</script><img src=x onerror=alert(1)>",
+    "same",
     "\u202eright to left\u2066",
     "\u05e9\u05dc\u05d5\u05dd",
     "\U0001f600",
     "x" * 300,
     "\x00\x1b[31m\n\t",
-    "same",
-    "same",
+    "</script><img src=x onerror=alert(1)>",
     "\ud800",
     "\u2028",
     "&amp;'\"`",
+    "same",
 ]
 N_COMPONENTS, N_SEQUENCES, LENGTH = 12, 40, 16
 LABELS = [f"h.{i // 6}.{'attn' if i % 6 < 3 else 'mlp'}:{i % 3}" for i in range(N_COMPONENTS)]
