@@ -116,10 +116,7 @@ def from_groups(groups: GroupsLike, method: str = "groups found by their code") 
 
 def from_history(history: "MergeHistory", n_merges: int, method: str) -> Grouping:
     """After so many merges; ids are the indices of the groups at that iteration."""
-    if n_merges:
-        group_of = history.merges.at([n_merges - 1])[0].astype(np.int64)
-    else:
-        group_of = np.arange(history.c_components)
+    group_of = history.merges.at([n_merges - 1])[0].astype(np.int64) if n_merges else np.arange(history.c_components)
     return Grouping(list(history.labels), group_of, np.arange(history.c_components - n_merges), method)
 
 

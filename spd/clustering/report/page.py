@@ -147,8 +147,8 @@ def _plain_table(content: dict[str, Any]) -> str:
 
 
 def _names(content: dict[str, Any], ids: Sequence[int]) -> str:
-    texts = content["token_texts"]
-    return "  ".join(texts.get(str(token), f"feature {token}").replace(" ", "\u00b7") for token in ids)
+    texts = {token: text.replace(" ", "\u00b7") for token, text in content["token_texts"].items()}
+    return "  ".join(texts.get(str(token), f"feature {token}") for token in ids)
 
 
 def _visible(text: str) -> str:

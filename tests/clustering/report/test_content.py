@@ -134,7 +134,9 @@ def test_contexts(content: dict[str, Any], samples: Samples) -> None:
         strength = importance[:, inside].mean(axis=1, dtype=np.float64)
         fired = np.flatnonzero(fires[:, group["id"]])
         top = [context for context in group["contexts"] if context["band"] == 0]
-        assert [context["sample"] for context in top] == fired[np.argsort(-strength[fired], kind="stable")][:20].tolist()
+        assert [context["sample"] for context in top] == fired[np.argsort(-strength[fired], kind="stable")][
+            :20
+        ].tolist()
         seen = [context["sample"] for context in group["contexts"]]
         assert len(set(seen)) == len(seen)
         for context in group["contexts"]:
@@ -197,7 +199,9 @@ def test_a_history_of_fewer_components_gives_what_it_can(samples: Samples) -> No
 
 def samples_of(samples: Samples, n: int) -> Samples:
     mask = np.arange(N_COMPONENTS) < n
-    return Samples(samples.memberships.select(mask), samples.threshold, "language", samples.tokens, decode=samples.decode)
+    return Samples(
+        samples.memberships.select(mask), samples.threshold, "language", samples.tokens, decode=samples.decode
+    )
 
 
 class _Groups:

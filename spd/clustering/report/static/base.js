@@ -1,5 +1,5 @@
 "use strict";
-// Elements, numbers and marks. Text of others is only ever set as text: there is no innerHTML anywhere in this page.
+// Elements, numbers and marks. Text of others is only ever set as text, never parsed as markup.
 
 const R = JSON.parse(document.getElementById("head").textContent);
 const byId = (id) => document.getElementById(id);
