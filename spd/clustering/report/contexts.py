@@ -49,7 +49,11 @@ def contexts_of(
             drawn = rng.permutation(len(inside))[: limits.n_per_band]
             chosen = inside[drawn]
             places += [(int(place), number) for place in chosen[np.argsort(-firing.strength[chosen], kind="stable")]]
-    return [_context(samples, firing, members, place, band) for place, band in places]
+    around = _around(samples, firing, np.array([place for place, _ in places], np.int64))
+    return [
+        _context(samples, firing, members, place, band) | window
+        for (place, band), window in zip(places, around, strict=True)
+    ]
 
 
 def member_places(
@@ -79,21 +83,29 @@ def _context(samples: Samples, firing: Firing, members: np.ndarray, place: int, 
         "active": [[int(members[component[at]]), _short(value[at])] for at in order[:_MAX_ACTIVE_SHOWN]],
         "n_active": len(order),
     }
-    if samples.tokens is not None:
-        length = samples.tokens.shape[1]
-        position = sample % length
-        first = sample - min(BEFORE, position)
-        last = sample + min(AFTER, length - 1 - position)
-        low, high = np.searchsorted(firing.rows, [first, last + 1])
-        around = np.zeros(last - first + 1)
-        around[firing.rows[low:high] - first] = firing.strength[low:high]
-        found |= {"from": first, "around": [_short(value) for value in around]}
-    elif samples.features is not None:
+    if samples.features is not None:
         row = samples.features[sample]
         found["features"] = [
             [int(at), _short(row[at])] for at in np.argsort(-np.abs(row), kind="stable")[:8] if row[at]
         ]
     return found
+
+
+def _around(samples: Samples, firing: Firing, places: np.ndarray) -> list[dict[str, Any]]:
+    """For each place `from`, the first sample shown around it, and `around`, the strengths from there on."""
+    if samples.tokens is None or not len(places):
+        return [{} for _ in places]
+    length = samples.tokens.shape[1]
+    sample = firing.rows[places].astype(np.int64)
+    first = np.maximum(sample - BEFORE, sample - sample % length)
+    n_shown = np.minimum(sample + AFTER, sample - sample % length + length - 1) - first + 1
+    window = first[:, None] + np.arange(BEFORE + 1 + AFTER)
+    at = np.minimum(np.searchsorted(firing.rows, window), len(firing.rows) - 1)
+    strength = np.where(firing.rows[at] == window, firing.strength[at], 0.0).round(3)
+    return [
+        {"from": start, "around": [value or 0 for value in row[:n]]}
+        for start, row, n in zip(first.tolist(), strength.tolist(), n_shown.tolist(), strict=True)
+    ]
 
 
 def _short(value: float) -> float:

@@ -69,8 +69,15 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions())
         SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
             A model that is gone is none: the page then says what is missing.
     """
-    content = report_content(directory, options)
-    page_path = options.output or Path(directory).expanduser() / "report.html"
+    return write_report(report_content(directory, options), options.output or Path(directory).expanduser() / "report.html")
+
+
+def write_report(content: dict[str, Any], page_path: Path) -> Path:
+    """Write the page and what lies beside it; places are left out until the page is small enough.
+
+    Raises:
+        SPDError: a file cannot be written.
+    """
     page = render_page(content)
     for limits in _SMALLER:
         if not too_large(page):

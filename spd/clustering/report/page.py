@@ -118,7 +118,7 @@ def _json(content: Any) -> str:
 
 def _packed(content: bytes) -> str:
     """Deflated (zlib), base64."""
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+    return base64.b64encode(zlib.compress(content, 6)).decode()
 
 
 def _block(name: str, content: str) -> str:

@@ -88,11 +88,12 @@ class TokenCounts:
         n_sequences = len(self.tokens) // self.length
         counts = np.bincount(fired % self.length, minlength=self.length)
         rates = counts / n_sequences
-        bins = np.array_split(rates, min(self.length, N_POSITION_BINS))
         rate = len(fired) / len(self.tokens)
         whole = _entropy(rate)
         information = whole - _entropy(rates).mean() - (self.length - 1) / (2 * len(self.tokens) * np.log(2))
-        return [_round(part.mean()) for part in bins], _round(max(0.0, information / whole)) if whole > 0 else 0.0
+        starts = np.linspace(0, self.length, min(self.length, N_POSITION_BINS), endpoint=False).round().astype(int)
+        bins = np.add.reduceat(rates, starts) / np.diff(starts, append=self.length)
+        return [_round(rate) for rate in bins.tolist()], _round(max(0.0, information / whole)) if whole > 0 else 0.0
 
 
 def feature_table(features: np.ndarray, fired: np.ndarray) -> list[dict[str, Any]]:

@@ -142,6 +142,7 @@ function start() {
   makeKeys();
   addEventListener("hashchange", followAddress);
   followAddress();
+  performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -1,5 +1,5 @@
-// The index's table: one row in <tbody> for each group shown. Rows are laid out only where they are seen (CSS
-// content-visibility), made once, and moved, never made again, when the table is sorted or filtered.
+// The index's table: one row in <tbody> for each group shown. What is in a row is laid out only where it is seen (CSS
+// content-visibility); rows are made once, and only moved when the table is sorted or filtered.
 
 const COLUMNS = [
   { key: "id", name: "group", title: "its number in mapping files and addresses", number: true },
@@ -98,9 +98,26 @@ function showRows() {
     rows = keyed.map(([, , row]) => row);
   }
   state.shown = rows;
-  byId("rows").replaceChildren(...rows.map(rowElement));
+  attachRows(rows);
   byId("count").textContent = rows.length === source.length ? `${format.count(rows.length)} groups` : `${format.count(rows.length)} of ${format.count(source.length)} groups`;
   requestAnimationFrame(() => markPictures(new Set(rows)));
+}
+
+const FIRST_ROWS = 400, MORE_ROWS = 800;
+let attaching = 0;
+
+/** The first rows at once, the others in the moments that follow, so that no key press waits for thousands of them. */
+function attachRows(rows) {
+  const body = byId("rows"), turn = ++attaching;
+  let done = Math.min(rows.length, FIRST_ROWS);
+  body.replaceChildren(...rows.slice(0, done).map(rowElement));
+  const more = () => {
+    if (turn !== attaching || done >= rows.length) return;
+    body.append(...rows.slice(done, done + MORE_ROWS).map(rowElement));
+    done += MORE_ROWS;
+    setTimeout(more);
+  };
+  if (done < rows.length) setTimeout(more, 30);
 }
 
 function setFilter(text) {
