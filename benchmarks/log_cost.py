@@ -18,7 +18,7 @@ CASES = ((1_000, 20_000), (4_000, 50_000), (10_000, 100_000))
 def logged_seconds(memberships, project: str | None) -> float:
     """Wall seconds of a merge down to one group with metrics.jsonl, and with W&B when a project is given."""
     from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.merge import merge_iteration
+    from spd.clustering.merge import MergeRunOptions, merge_iteration
     from spd.clustering.merge_config import MergeConfig
     from spd.clustering.storage import RunPaths
     from spd.clustering.tracking.observer import RunTracker
@@ -38,7 +38,7 @@ def logged_seconds(memberships, project: str | None) -> float:
                 memberships,
                 memberships.labels,
                 log_callback=tracker,
-                next_state=tracker.next_state,
+                run_options=MergeRunOptions(next_state=tracker.next_state),
             )
             tracker.finished(history)
 

@@ -36,7 +36,7 @@ def merge_seconds(memberships, sampler: str = "greedy", memory_limit_gb: float |
     """Wall seconds of `merge_iteration` down to one group, first coactivations included."""
     import warnings
 
-    from spd.clustering.merge import merge_iteration
+    from spd.clustering.merge import MergeRunOptions, merge_iteration
     from spd.clustering.merge_config import MergeConfig, MergeOptions
 
     method, parameter = SAMPLERS[sampler]
@@ -50,7 +50,7 @@ def merge_seconds(memberships, sampler: str = "greedy", memory_limit_gb: float |
                 memberships,
                 memberships.labels,
                 rng=np.random.default_rng(0),
-                merge_options=MergeOptions(memory_limit_gb=memory_limit_gb),
+                run_options=MergeRunOptions(MergeOptions(memory_limit_gb=memory_limit_gb)),
             )
         )
 

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 
 from spd.clustering.consensus import cut_members, find_consensus
-from spd.clustering.consensus.find import with_dead_alone
+from spd.clustering.consensus.stable_groups import with_dead_alone
 from spd.clustering.consensus.sweep import recommend, sweep_alphas
 from spd.clustering.math.contingency import compact_labels
 from spd.clustering.math.merge_distances import distance_of_labels

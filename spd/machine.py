@@ -1,5 +1,7 @@
 """What this process may use, and has used: memory and cores, limits of containers and of SLURM included."""
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -8,16 +10,29 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 _UNLIMITED = 1 << 60
+_LITTLE_MEMORY = 1 << 30
+
+logger = logging.getLogger(__name__)
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: the least of what the machine, the container and SLURM leave."""
+    """Bytes that this process can still take: the least of what the machine, the container and SLURM leave.
+
+    What SLURM's variables claim is logged once where it leaves little, and not believed where this process holds more
+    already: then they are of another job, from whose shell this one was started.
+    """
     used = _resident_memory()
-    limits = [_machine_memory(), *_cgroup_memory()]
-    for limit in (_slurm_memory(), _address_space()):
-        if limit is not None:
-            limits.append(limit - used)
-    return max(0, min(limits))
+    left = min([_machine_memory(), *_cgroup_memory()])
+    address_space, slurm = _address_space(), _slurm_memory()
+    if address_space is not None:
+        left = min(left, address_space - used)
+    if slurm is not None and slurm <= used:
+        _warn_once(f"SLURM's memory limit of {slurm >> 20:,} MiB is less than this process holds: it is ignored")
+    elif slurm is not None and slurm - used < left:
+        if slurm - used < _LITTLE_MEMORY:
+            _warn_once(f"SLURM's memory limit of {slurm >> 20:,} MiB leaves less than 1 GiB: some steps take longer")
+        left = slurm - used
+    return max(0, left)
 
 
 def available_cores() -> int:
@@ -44,6 +59,11 @@ def cpu_seconds() -> float:
     """CPU time of this process so far."""
     used = os.times()
     return used.user + used.system
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def _cgroup_cores() -> list[int]:

@@ -1,6 +1,15 @@
-"""Numbers for people: durations, byte counts, tables."""
+"""Text for people: durations, byte counts, tables, and what others wrote, so that a terminal can show it."""
 
+import os
+import sys
+import unicodedata
 from collections.abc import Sequence
+
+_ESCAPED_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Of Unicode: control characters, invisible marks (those of direction among them), half characters, line ends."""
+_JOINERS = "\u200c\u200d"
+"""Invisible marks that are part of how words and emoji are written."""
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def duration(seconds: float) -> str:
@@ -19,8 +28,46 @@ def byte_count(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 0.1 * 2**30 else f"{n_bytes / 2**20:.0f} MiB"
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """Text of others for a terminal, a log or a picture: what would steer the terminal is shown as Python writes it.
+
+    `\\x1b[31m` for an escape sequence, `\\r` and `\\n` for line ends, `\\u202e` for a mark that turns the direction of
+    writing, `\\ud800` for half a character. All else, in every script, stays as it is.
+
+    Args:
+        keep: characters that stay, such as `\\n` for text of several lines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in keep or _is_shown(char) else _escaped(char) for char in text)
+
+
+def make_streams_safe() -> None:
+    """Once, where a command starts: whatever is printed later cannot end it.
+
+    A character that the terminal's encoding lacks is written as Python writes it (`\\u2713`). Where stdin, stdout or
+    stderr is closed, as with `>&-`, it leads nowhere from now on: otherwise the next file that is opened would take its
+    place, and with it what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(handle, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
-    """Rows of cells, a header first, in columns: text to the left, numbers to the right (none without `numbers`)."""
+    """Rows of cells, a header first, in columns: text to the left, numbers to the right (none without `numbers`).
+
+    Cells are made `printable`, so that a row is a line.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numeric = [numbers and all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
     return [
@@ -30,6 +77,14 @@ def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+def _is_shown(char: str) -> bool:
+    return char in _JOINERS or unicodedata.category(char) not in _ESCAPED_CATEGORIES
+
+
+def _escaped(char: str) -> str:
+    return _SHORT_ESCAPES.get(char) or char.encode("unicode_escape").decode("ascii")
 
 
 def _is_number(text: str) -> bool:

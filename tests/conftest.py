@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+ROOT = str(Path(__file__).resolve().parent.parent)
+
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Processes that tests start import this checkout, whichever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
 # One font cache for all tests, those that change HOME included: to make it takes seconds.
-os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent.parent / ".pytest_cache" / "matplotlib"))
+os.environ.setdefault("MPLCONFIGDIR", os.path.join(ROOT, ".pytest_cache", "matplotlib"))
 
 _CHECKED = [
     "spd.clustering.math.arrays",
@@ -53,7 +57,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What did not run is said in lines of its own: what -m left out, and tests that lack a SLURM."""
+    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM where there is none."""
     if _left_out:
         files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
         terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")

@@ -4,14 +4,13 @@ import importlib
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from spd.settings import REPO_ROOT
+from tests.clustering.scripts.commands import run as run_command
 
 DOCS = [REPO_ROOT / "README.md", *sorted((REPO_ROOT / "docs").glob("*.md"))]
 PIPELINE = "spd.clustering.scripts.run_pipeline"
@@ -50,10 +49,8 @@ def run(command: list[str], directory: Path, ids: dict[str, str]) -> None:
     module, arguments = module_and_arguments(command)
     out = os.environ["SPD_OUT_DIR"]
     words = [ID.sub(lambda found: ids[found[1]], word).replace("~/spd_out", out) for word in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=directory, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    done = run_command(module, words, dict(os.environ), directory)
+    assert done.status == 0, f"{command}: {done.stderr[-2000:]}"
     for found in ID.finditer(done.stdout + done.stderr):
         ids.setdefault(found[1], found[0])
 

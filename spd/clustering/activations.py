@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.labels import check_labels, component_labels, live_components
+from spd.clustering.labels import check_labels, check_some_alive, component_labels, live_components
 from spd.clustering.math.arrays import as_numpy
 from spd.errors import ActivationsError
 
@@ -153,7 +153,7 @@ def process_activations(
         filter_modules: which modules to keep, by name; None keeps all.
 
     Raises:
-        ActivationsError: shapes that do not fit seq_mode or each other, or no module left.
+        ActivationsError: shapes that do not fit seq_mode or each other, no module left, or no live component.
     """
     if not activations:
         raise ActivationsError("activations of no module were given")
@@ -165,7 +165,9 @@ def process_activations(
     if len(set(n_rows.values())) > 1:
         raise ActivationsError(f"the modules have different numbers of samples: {n_rows}")
     labels = component_labels({module: block.shape[1] for module, block in raw.items()})
-    filtered = filter_dead_components(np.concatenate(list(raw.values()), axis=1), labels, filter_dead_threshold)
+    matrix = np.concatenate(list(raw.values()), axis=1)
+    filtered = filter_dead_components(matrix, labels, filter_dead_threshold)
+    check_some_alive(filtered.n_alive, matrix.max(axis=0), filter_dead_threshold, "max")
     return ProcessedActivations(raw, filtered.activations, filtered.labels, filtered.dead_components_labels)
 
 

@@ -4,9 +4,10 @@ import base64
 import hashlib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from spd.clustering.merge_config import MergeConfig, MergeOptions, canonical_json
+from spd.clustering.storage import EnsemblePaths, checked_id
 from spd.errors import SPDError
 from spd.files import wandb_run
 from spd.files.config import FrozenConfig
@@ -44,7 +45,11 @@ class ClusteringRunConfig(FrozenConfig):
         None, description=f"A canonical run: {', '.join(CANONICAL_RUNS)}; fills in model_path."
     )
     activations_path: str | None = Field(
-        None, description="Instead of a model: a file of activations, samples x components."
+        None,
+        description="Instead of a model: a file of activations, samples x components; or the directory of a harvest.",
+    )
+    harvest_model_path: str | None = Field(
+        None, description="The model that the harvest at activations_path was made of; filled in from the harvest."
     )
     batch_size: PositiveInt = Field(description="Number of data items; micro-batches fit memory.")
     dataset_seed: int = Field(0, ge=0, description="Decides the batch; member i uses this plus i.")
@@ -83,6 +88,12 @@ class ClusteringRunConfig(FrozenConfig):
         return {**values, "model_path": CANONICAL_RUNS[key]}
 
     @model_validator(mode="after")
+    def _an_ensemble(self) -> Self:
+        if self.ensemble_id is not None:
+            checked_id(self.ensemble_id, EnsemblePaths.prefix, EnsemblePaths.kind)
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.model_path is None) == (self.activations_path is None):
             raise ValueError(
@@ -93,7 +104,28 @@ class ClusteringRunConfig(FrozenConfig):
             _ = self._wandb_path
         except SPDError as error:
             raise ValueError(f"model_path: {error}") from error
+        if self.model_path is not None:
+            self._check_settings_for_a_model()
         return self
+
+    def _check_settings_for_a_model(self) -> None:
+        if self.harvest_model_path is not None:
+            raise ValueError("harvest_model_path: names the model of a harvest: give activations_path, not model_path")
+        if self.merge_config.unknown:
+            raise ValueError("merge_config.unknown: only of memberships that another tool made is a setting unknown")
+        threshold = self.merge_config.activation_threshold
+        if threshold is not None and threshold > 1:
+            raise ValueError(
+                f"merge_config.activation_threshold: a model's importances lie between 0 and 1, none is above "
+                f"{threshold:g}; thresholds above 1 are for activations_path"
+            )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if "filter_dead_stat" in self.merge_config.unknown:
+            content.pop("filter_dead_stat", None)
+        return content
 
     @property
     def wandb_decomp_model(self) -> str | None:
@@ -103,15 +135,20 @@ class ClusteringRunConfig(FrozenConfig):
     @property
     def spd_run(self) -> str | None:
         """What mapping files name the run by: `entity/project/run_id`, or the local path."""
-        if self.model_path is None:
-            return self.activations_path
-        return self.model_path if self._wandb_path is None else str(self._wandb_path)
+        path = self.model_path or self.harvest_model_path or self.activations_path
+        return path if self._wandb_path is None else str(self._wandb_path)
 
     @property
     def _wandb_path(self) -> wandb_run.WandbPath | None:
-        if self.model_path is None or not self.model_path.startswith(wandb_run.PREFIX):
+        path = self.model_path or self.harvest_model_path
+        if path is None or not path.startswith(wandb_run.PREFIX):
             return None
-        return wandb_run.WandbPath.parse(self.model_path)
+        try:
+            return wandb_run.WandbPath.parse(path)
+        except SPDError:
+            if self.model_path is not None:
+                raise
+            return None  # how a harvest of another tool names its model is no reason not to merge it
 
     def stable_hash_b64(self) -> str:
         """URL-safe base64 of SHA-256 over the JSON with sorted keys, without padding."""

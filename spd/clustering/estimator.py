@@ -4,7 +4,6 @@ Like scikit-learn's FeatureAgglomeration it groups features (the columns of X: c
 has one entry a feature, and `transform` gives one column a group.
 """
 
-import re
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,17 +12,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spd.clustering.harvest.builder import MembershipBuilder
+from spd.clustering.labels import is_label
 from spd.clustering.math.arrays import as_numpy
+from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
+from spd.clustering.merge_history import MergeHistory
 from spd.errors import ConfigError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
-
-    from spd.clustering.merge_history import MergeHistory
-
-_LABEL = re.compile(r".+:\d+")
 
 
 class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -80,8 +78,6 @@ class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Raises:
             ActivationsError, ConfigError: X or a parameter cannot be used; both are ValueErrors.
         """
-        from spd.clustering.merge import merge_iteration
-
         config = self._config()
         matrix = self._validated(X, reset=True)
         labels = self._component_labels()
@@ -114,7 +110,7 @@ class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         starts = np.searchsorted(self.labels_[order], np.arange(self.n_groups_))
         if not hasattr(matrix, "tocsr"):
             return np.maximum.reduceat(matrix[:, order], starts, axis=1)
-        return _greatest_by_group(matrix.tocoo(), self.labels_, self.n_groups_)
+        return _max_by_group(matrix.tocoo(), self.labels_, self.n_groups_)
 
     @property
     def _n_features_out(self) -> int:
@@ -159,7 +155,7 @@ class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _component_labels(self) -> list[str]:
         names = [str(name) for name in getattr(self, "feature_names_in_", [])]
-        if names and all(_LABEL.fullmatch(name) for name in names):
+        if names and all(is_label(name) for name in names):
             return names
         return [f"features:{index}" for index in range(self.n_features_in_)]
 
@@ -175,10 +171,10 @@ class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                     f"MDLClustering: n_groups: {self.n_groups} groups were asked for, the merges of "
                     f"{history.initial_k_groups} live components went down to {history.initial_k_groups - len(history)}"
                 )
-        return history[n_merges - 1].merges.group_idxs if n_merges else np.arange(history.c_components)
+        return history.partition_after(n_merges)
 
 
-def _greatest_by_group(matrix: Any, labels: np.ndarray, n_groups: int) -> "csr_array":
+def _max_by_group(matrix: Any, labels: np.ndarray, n_groups: int) -> "csr_array":
     """The greatest entry of each row within each group of columns; columns of the group -1 are left out."""
     from scipy.sparse import csr_array
 

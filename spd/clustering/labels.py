@@ -73,17 +73,18 @@ def live_components(statistic: np.ndarray, filter_dead_threshold: float) -> Bool
     return ~(statistic < filter_dead_threshold)
 
 
-def check_some_alive(alive: np.ndarray, statistic: np.ndarray, filter_dead_threshold: float, name: str) -> None:
+def check_some_alive(n_alive: int, statistic: np.ndarray, filter_dead_threshold: float, name: str) -> None:
     """Refuse components that are all dead.
 
     Args:
-        alive, statistic: (n_components,), see live_components.
+        n_alive: how many are not.
+        statistic: (n_components,), see live_components.
         name: of the statistic.
 
     Raises:
         ActivationsError: none is alive.
     """
-    if not alive.any():
+    if not n_alive:
         maximum = f", the greatest is {statistic.max():.3g}" if len(statistic) else ""
         raise ActivationsError(
             f"no component is alive: the {name} importance of all {len(statistic)} components is below "

@@ -2,34 +2,65 @@
 
 1. Turn the activations into sparse memberships, if they are not already.
 2. Let the engine choose how to hold them, count the first coactivations, and merge.
-3. After every merge tell the observer, if there is one; now and then the progress display.
+3. After every merge report to the observer, if there is one; now and then to the progress display.
 4. Put what was done into a `MergeHistory`, with a warning when it does not mean what one may think.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spd.clustering.compute_costs import compute_merge_costs
 from spd.clustering.consts import MergePair
 from spd.clustering.math.merge_matrix import GroupMerge
+from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig, MergeOptions
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_engine.checkpoint import Checkpoint, fingerprint_of
+from spd.clustering.merge_engine.coactivation import group_coactivation
+from spd.clustering.merge_engine.drive import drive_engine
+from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
+from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.errors import ActivationsError
+from spd.machine import available_cores, available_memory
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
 
-    from spd.clustering.merge_engine.engine import MergeEngine
-
 MOSTLY_RANDOM = 0.5
 """The share of all pairs that `range` chose from, at most merges, above which a warning is given."""
+MAX_COMPARED = 2000
+"""Groups of a state whose costs are all computed for a warning, at most."""
 MEMORY_SHARE = 0.5
 """The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
+
+
+@dataclass(frozen=True)
+class MergeRunOptions:
+    """How a merge is run: nothing here, but for `merge_options`, changes its result.
+
+    Attributes:
+        merge_options: options beside the merge config.
+        progress: show a bar on a terminal, log a line now and then elsewhere.
+        checkpoint_path: where the state is saved now and then, and on an interrupt; if the file is there, the merge
+            goes on from it. It stays when the merge is done: remove it once the history is saved.
+        n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
+        next_state: lets several merges be made before the callback sees them, which costs less: for an iteration, the
+            next one (or itself) at which the callback asks for the coactivation or the costs. At others it may still
+            ask, but they are then counted again. None: every iteration.
+    """
+
+    merge_options: MergeOptions = field(default_factory=MergeOptions)
+    progress: bool = False
+    checkpoint_path: Path | str | None = None
+    n_parallel_members: int = 1
+    next_state: Callable[[int], int] | None = None
 
 
 class MergeStep:
@@ -45,7 +76,7 @@ class MergeStep:
 
     def __init__(
         self,
-        engine: "MergeEngine",
+        engine: MergeEngine,
         memberships: Memberships,
         iteration: int,
         history_of: Callable[[int], MergeHistory],
@@ -60,24 +91,18 @@ class MergeStep:
 
     def group_merge(self) -> GroupMerge:
         """The partition after this merge."""
-        from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges
-
         n = self._memberships.n_components
         merges = pairs_to_component_merges(self._engine.pairs()[: self.iteration + 1], n)
         return GroupMerge(group_idxs_at(merges, n, [self.iteration])[0], self.k_groups)
 
     def coactivation(self) -> np.ndarray:
         """(k, k) float64: on how many samples two groups are active together after this merge, s on the diagonal."""
-        from spd.clustering.merge_engine.coactivation import group_coactivation
-
         if self._engine.n_done == self.iteration + 1 and self._engine.keeps_all:
             return self._engine.coactivation()
         return group_coactivation(self._memberships, self.group_merge())
 
     def costs(self) -> np.ndarray:
         """(k, k) the cost of each merge that could be next, per sample (`compute_merge_costs`)."""
-        from spd.clustering.compute_costs import compute_merge_costs
-
         coactivation = self.coactivation() / self._memberships.n_samples
         return compute_merge_costs(coactivation, self.group_merge(), self._engine.options.alpha)
 
@@ -86,7 +111,7 @@ class MergeStep:
         return self._history_of(self.iteration + 1)
 
 
-LogCallback = Callable[[MergeStep], Any]
+LogCallback = Callable[[MergeStep], object]
 
 
 def merge_iteration(
@@ -96,11 +121,7 @@ def merge_iteration(
     log_callback: LogCallback | None = None,
     *,
     rng: np.random.Generator | None = None,
-    merge_options: MergeOptions = MergeOptions(),  # noqa: B008 - frozen
-    progress: bool = False,
-    checkpoint_path: Path | str | None = None,
-    n_parallel_members: int = 1,
-    next_state: Callable[[int], int] | None = None,
+    run_options: MergeRunOptions = MergeRunOptions(),
 ) -> MergeHistory:
     """Merge groups of components, starting with every component alone.
 
@@ -111,14 +132,7 @@ def merge_iteration(
         component_labels: one for each component.
         log_callback: called after every merge with a `MergeStep`.
         rng: where the sampler's randomness comes from; None: a fresh generator.
-        merge_options: options beside the config.
-        progress: show a bar on a terminal, log a line now and then elsewhere.
-        checkpoint_path: where the state is saved now and then, and on an interrupt; if the file is there, the merge
-            goes on from it. It stays when the merge is done: remove it once the history is saved.
-        n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
-        next_state: lets several merges be made before the callback sees them, which costs less: for an iteration, the
-            next one (or itself) at which the callback asks for the coactivation or the costs. At others it may still
-            ask, but they are then counted anew. None: every iteration.
+        run_options: checkpoints, progress, memory, and options beside the config.
 
     Returns:
         The history, exactly as long as the number of merges made. On Ctrl-C (with a checkpoint also on SIGTERM) it
@@ -129,33 +143,17 @@ def merge_iteration(
         DamagedFileError: the checkpoint is not whole.
         SPDError: the checkpoint belongs to another merge, or cannot be written.
     """
-    from spd.clustering.merge_engine.checkpoint import Checkpoint, fingerprint_of
-    from spd.clustering.merge_engine.drive import run
-    from spd.clustering.merge_engine.engine import MergeEngine
-    from spd.clustering.merge_engine.kernels import state as kernel
-
     memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)
     _check_mergeable(memberships, merge_config)
-    options = _engine_options(merge_config, merge_options, memberships, n_parallel_members)
+    options = _engine_options(merge_config, run_options, memberships)
     engine = MergeEngine(memberships, options, rng if rng is not None else np.random.default_rng())
     checkpoint = None
-    if checkpoint_path is not None:
-        checkpoint = Checkpoint(checkpoint_path, fingerprint_of(memberships, options))
+    if run_options.checkpoint_path is not None:
+        checkpoint = Checkpoint(run_options.checkpoint_path, fingerprint_of(memberships, options))
         checkpoint.resume(engine)
 
     def history_of(n_merges: int, *, is_complete: bool = False) -> MergeHistory:
-        considered = engine.results(kernel.CONSIDERED)[:n_merges]
-        return MergeHistory(
-            memberships.labels,
-            merge_config,
-            engine.pairs()[:n_merges],
-            engine.results(kernel.COST)[:n_merges],
-            engine.results(kernel.MDL)[:n_merges],
-            engine.initial_mdl,
-            merge_options=merge_options,
-            considered_fraction=None if np.isnan(considered).all() else considered,
-            is_complete=is_complete,
-        )
+        return _history(engine, memberships.labels, merge_config, run_options.merge_options, n_merges, is_complete)
 
     observe = None
     if log_callback is not None:
@@ -163,17 +161,38 @@ def merge_iteration(
         def observe(iteration: int) -> None:
             log_callback(MergeStep(engine, memberships, iteration, history_of))
 
-    outcome = run(
+    outcome = drive_engine(
         engine,
         observe,
-        next_state=next_state,
+        next_state=run_options.next_state,
         checkpoint=checkpoint,
-        progress=progress,
-        stop_at_minimum=merge_options.stop_at_mdl_minimum,
+        progress=run_options.progress,
+        stop_at_minimum=run_options.merge_options.stop_at_mdl_minimum,
     )
     history = history_of(outcome.n_merges, is_complete=outcome.is_complete)
-    _warn(history)
+    _warn(history, memberships)
     return history
+
+
+def _history(
+    engine: MergeEngine,
+    labels: list[str],
+    config: MergeConfig,
+    options: MergeOptions,
+    n_merges: int,
+    is_complete: bool,
+) -> MergeHistory:
+    """The first merges of an engine."""
+    considered = engine.results(kernel.CONSIDERED)[:n_merges]
+    return MergeHistory(
+        labels,
+        config,
+        engine.pairs()[:n_merges],
+        engine.results(kernel.COST)[:n_merges],
+        engine.results(kernel.MDL)[:n_merges],
+        engine.initial_mdl,
+        details=HistoryDetails(options, None if np.isnan(considered).all() else considered, is_complete),
+    )
 
 
 def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
@@ -184,6 +203,15 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
         )
     if memberships.n_samples == 0:
         raise ActivationsError("activations hold no sample")
+    if memberships.nnz == 0:
+        above = (
+            "0" if config.activation_threshold is None else f"activation_threshold = {config.activation_threshold:g}"
+        )
+        warnings.warn(
+            f"no component is active on any of {memberships.n_samples} samples: no activation is above {above}, so the "
+            "groups mean nothing",
+            stacklevel=3,
+        )
     values = memberships.values
     if values is not None and len(values) and values.max() > 1:
         place = int(values.argmax())
@@ -193,37 +221,58 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
         )
 
 
-def _engine_options(config: MergeConfig, options: MergeOptions, memberships: Memberships, n_members: int) -> Any:
-    from spd.clustering.merge_engine.engine import EngineOptions
-    from spd.machine import available_cores, available_memory
-
-    limit = options.memory_limit_gb
+def _engine_options(config: MergeConfig, run_options: MergeRunOptions, memberships: Memberships) -> EngineOptions:
+    limit, n_members = run_options.merge_options.memory_limit_gb, run_options.n_parallel_members
     memory = available_memory() * MEMORY_SHARE if limit is None else limit * 1e9
     return EngineOptions(
         sampler=config.merge_pair_sampling_method,
         parameter=next(iter(config.merge_pair_sampling_kwargs.values())),
         alpha=config.alpha,
         n_merges=config.get_num_iters(memberships.n_components),
-        need_active=options.require_coactivation,
+        need_active=run_options.merge_options.require_coactivation,
         memory=int(memory / n_members),
         n_threads=max(1, available_cores() // n_members),
     )
 
 
-def _warn(history: MergeHistory) -> None:
-    """Say so when the run was cut before its MDL minimum, or merged mostly at random."""
-    n_merges = len(history)
-    if history.is_complete and 0 < history.best_n_merges == n_merges < history.c_components - 1:
+def _warn(history: MergeHistory, memberships: Memberships) -> None:
+    """Warn of a run that was cut before its MDL minimum, or merged mostly at random."""
+    if memberships.nnz == 0:
+        return
+    if history.is_complete and history.is_cut_too_early:
         warnings.warn(
-            f"the MDL is least at the last iteration ({n_merges} merges, {history.final_k_groups} groups left): the "
-            "run was cut too early, raise iters or set it to null",
+            f"the MDL is least at the last iteration ({len(history)} merges, {history.final_k_groups} groups left): "
+            "the run was cut too early, raise iters or set it to null",
             stacklevel=3,
         )
-    considered = history.considered_fraction
-    if considered is not None and np.nanmedian(considered) > MOSTLY_RANDOM:
-        warnings.warn(
+    if history.considered_fraction is None:
+        return
+    considered = history.considered_fraction[: history.c_components - 2]  # of two groups there is one pair only
+    if not considered.size or not np.nanmedian(considered) > MOSTLY_RANDOM:
+        return
+    random_merges = np.flatnonzero(considered > MOSTLY_RANDOM)
+    if _mostly_equal(history, memberships, int(random_merges[len(random_merges) // 2])):
+        message = (
+            "at most merges over half of all pairs cost exactly the same, so which of them are merged is left to "
+            "chance: the activations do not tell them apart"
+        )
+    else:
+        message = (
             "the range sampler chose from over half of all pairs at most merges (median "
             f"{np.nanmedian(considered):.0%}): one costly pair stretches the range, so the groups are largely random; "
-            "lower the threshold (0.001)",
-            stacklevel=3,
+            "lower the threshold (0.001)"
         )
+    warnings.warn(message, stacklevel=3)
+
+
+def _mostly_equal(history: MergeHistory, memberships: Memberships, n_merges: int) -> bool:
+    """Whether, after so many merges, over half of all pairs have the least cost, to rounding: any threshold would
+    choose from as many. Not looked at, and False, where there are more than MAX_COMPARED groups."""
+    partition = GroupMerge(history.partition_after(n_merges), history.c_components - n_merges)
+    if partition.k_groups > MAX_COMPARED:
+        return False
+    coactivation = group_coactivation(memberships, partition) / memberships.n_samples
+    costs = compute_merge_costs(coactivation, partition, history.merge_config.alpha)
+    values = costs[np.triu_indices(partition.k_groups, k=1)]
+    is_least = values <= values.min() + 1e-9 * np.abs(values).max()
+    return bool(is_least.mean() > MOSTLY_RANDOM)

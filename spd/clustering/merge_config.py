@@ -2,10 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from spd.clustering.consts import MergePair
 from spd.files.config import FrozenConfig
@@ -16,6 +25,12 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["range", "mcmc", "exp_rank"]
 
+MEMBERSHIP_SETTINGS = ("activation_threshold", "filter_dead_threshold", "filter_dead_stat", "module_name_filter")
+"""How importances became memberships; files of other tools tell all, some or none of it. filter_dead_stat is a field of
+ClusteringRunConfig."""
+
+_DEAD_STATS = (("filter_dead_stat", "max"), ("filter_dead_stat", "mean"))
+
 # For each sampler its one parameter: name, default, and what is allowed.
 _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] = {
     "range": ("threshold", 0.05, lambda value: 0 <= value <= 1, "between 0 and 1"),
@@ -25,9 +40,13 @@ _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] 
 
 
 class MergeConfig(FrozenConfig):
-    """How memberships are made from importances, and how groups are merged."""
+    """How memberships are made from importances, and how groups are merged.
 
-    activation_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    Memberships that another tool made may come without their thresholds. Such settings are in `unknown`: they read as
+    NaN or None, are left out of every file, and a key `unknown` in our own files names them.
+    """
+
+    activation_threshold: Annotated[float, Field(ge=0)] | None = Field(
         0.01, description="A component is active where its importance is above this; null: soft."
     )
     alpha: float = Field(
@@ -48,6 +67,65 @@ class MergeConfig(FrozenConfig):
     module_name_filter: str | list[str] | None = Field(
         None, description="Only modules with this prefix, or with these exact names."
     )
+
+    _unknown: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Those of MEMBERSHIP_SETTINGS that nobody knows."""
+        return self._unknown
+
+    def with_unknown(self, names: Iterable[str]) -> Self:
+        """The same, where nobody knows these of MEMBERSHIP_SETTINGS."""
+        return type(self).model_validate({**self.model_dump(), "unknown": sorted(names)})
+
+    def __eq__(self, other: object) -> bool:
+        """By what is known: what is not is NaN, which equals nothing."""
+        return isinstance(other, MergeConfig) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(canonical_json(self))
+
+    @classmethod
+    def from_history(cls, content: dict[str, Any], where: str) -> Self:
+        """The merge config of a history of any tool: with four, seven or eight keys. A setting that is not told is
+        unknown, not our default.
+
+        Raises:
+            ConfigError: one sentence with every problem found.
+        """
+        told = {key: value for key, value in content.items() if (key, value) not in _DEAD_STATS}
+        unknown = [name for name in MEMBERSHIP_SETTINGS if name not in content and name in cls.model_fields]
+        return cls.from_mapping({"unknown": unknown, **told}, where)
+
+    def for_history(self) -> dict[str, Any]:
+        """What a history's metadata holds, so that readers of other tools can open it: the settings that are known."""
+        content = self.model_dump(mode="json")
+        content.pop("unknown", None)
+        return content
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_unknown(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, dict) or "unknown" not in values:
+            return handler(values)
+        names = values["unknown"]
+        if not isinstance(names, list) or not set(names) <= set(MEMBERSHIP_SETTINGS):
+            raise ValueError(f"unknown: expected some of {', '.join(MEMBERSHIP_SETTINGS)} (got {names!r})")
+        config = handler({key: value for key, value in values.items() if key != "unknown" and key not in names})
+        config._unknown = frozenset(names)
+        for name in ("activation_threshold", "filter_dead_threshold"):
+            if name in config._unknown:
+                config.__dict__[name] = math.nan
+        return config
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if not self._unknown:
+            return content
+        known = {key: value for key, value in content.items() if key not in self._unknown}
+        return {**known, "unknown": sorted(self._unknown)}
 
     @field_validator("module_name_filter", mode="before")
     @classmethod

@@ -44,11 +44,13 @@ class _Directory:
     """A directory named by an id; `directory` is given where the files lie elsewhere than in SPD_OUT_DIR."""
 
     prefix: ClassVar[str]
+    other_prefixes: ClassVar[tuple[str, ...]] = ()
+    """Of the same kind of directory, made by other tools."""
     folder: ClassVar[str]
     kind: ClassVar[str]
 
     def __init__(self, identifier: str, directory: Path | None = None) -> None:
-        self.id = checked_id(identifier, self.prefix, self.kind)
+        self.id = checked_id(identifier, self.prefix, self.kind, self.other_prefixes)
         self.directory = directory or clustering_dir() / self.folder / identifier
 
     def __repr__(self) -> str:
@@ -62,6 +64,11 @@ class _Directory:
     def new(cls) -> Self:
         """A new id, and where its directory will be."""
         return cls(cls.new_id())
+
+    @classmethod
+    def is_id(cls, name: str) -> bool:
+        """Whether it is of the form of such an id."""
+        return _is_id(name, (cls.prefix, *cls.other_prefixes))
 
     @classmethod
     def at(cls, directory: Path) -> Self:
@@ -209,9 +216,10 @@ class EnsemblePaths(_StableGroupsDirectory):
 
 
 class HarvestPaths(_Directory):
-    """harvests/<harvest_id>/: memberships that several merges can start from."""
+    """harvests/<harvest_id>/: memberships that several merges can start from; `ch-...` are those of other tools."""
 
     prefix, folder, kind = "h", "harvests", "harvest"
+    other_prefixes = ("ch",)
 
     @property
     def harvest_id(self) -> str:
@@ -263,15 +271,21 @@ def new_harvest_id() -> str:
     return HarvestPaths.new_id()
 
 
-def checked_id(identifier: str, prefix: str, kind: str) -> str:
+def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[str, ...] = ()) -> str:
     """The id, once it is sure that it names a directory of its kind and no other place.
 
     Raises:
         ConfigError: it is not of the form `<prefix>-<8 hexadecimal digits>`.
     """
-    if not re.fullmatch(rf"{prefix}-[0-9a-f]{{8}}", identifier):
-        raise ConfigError(f"{identifier!r} is no id of {_with_article(kind)}: expected {prefix}-<8 hexadecimal digits>")
+    allowed = (prefix, *other_prefixes)
+    if not _is_id(identifier, allowed):
+        expected = " or ".join(f"{prefix}-<8 hexadecimal digits>" for prefix in allowed)
+        raise ConfigError(f"{identifier!r} is no id of {_with_article(kind)}: expected {expected}")
     return identifier
+
+
+def _is_id(name: str, prefixes: tuple[str, ...]) -> bool:
+    return re.fullmatch(rf"(?:{'|'.join(prefixes)})-[0-9a-f]{{8}}", name) is not None
 
 
 def _with_article(noun: str) -> str:

@@ -25,21 +25,23 @@ def iter_batches(
         info: the run; its task_config says what an item is.
         batch_size: items altogether: feature vectors, or sequences of tokens.
         seed: decides the items; micro_batch_size does not.
-        micro_batch_size: items at once; None: as many as fit memory.
+        micro_batch_size: items at once; None: as many as fit memory; all, where importances depend on the whole batch.
         streaming: read the dataset as a stream, in another order (lm only).
 
     Yields:
         (n, n_features) float32 for the toy tasks, (n, max_seq_len) int64 for `lm`.
 
     Raises:
-        ConfigError: an unknown task, a task config that does not say what is needed, or fewer items than asked for.
+        ConfigError: an unknown task, a task config that does not say what is needed, fewer items than asked for, or a
+            run whose importances depend on the whole batch, with a batch that is cut or too large.
         MissingFileError: the dataset, tokenizer or target config is missing.
     """
-    from spd.data.micro_batches import automatic_micro_batch_size, regroup
+    from spd.data.micro_batches import automatic_micro_batch_size, check_whole_batch, regroup
 
     for name, value in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}: must be above 0, got {value}")
+    check_whole_batch(info, batch_size, micro_batch_size)
     task = info.config.task_config.task_name
     if task in ("tms", "resid_mlp"):
         from spd.data.features import feature_rows
@@ -53,4 +55,5 @@ def iter_batches(
         raise ConfigError(
             f"{info.files.config_path}: task_config.task_name: no data for task {task!r}; known are tms, resid_mlp, lm"
         )
-    return regroup(rows, micro_batch_size or automatic_micro_batch_size(info))
+    automatic = batch_size if info.config.attends_over_batch else automatic_micro_batch_size(info)
+    return regroup(rows, micro_batch_size or automatic)

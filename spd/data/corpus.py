@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spd.errors import ConfigError
+from spd.errors import ConfigError, one_line
 from spd.models.run_info import SPDRunInfo
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_corpus(info: SPDRunInfo, *, streaming: bool) -> "Dataset | IterableData
         places = local or f"no file or directory from {Path.cwd()} or {info.directory}, so it was sought on the hub"
         raise ConfigError(
             f"task_config.dataset_name: {task.dataset_name!r} ({places}), split {task.train_data_split!r}, cannot be "
-            f"loaded: {_reason(error)}"
+            f"loaded: {one_line(error, 300)}"
         ) from error
     columns = dataset.column_names
     if columns is not None and task.column_name not in columns:
@@ -61,7 +61,11 @@ def _load(name: str, local: Path | None, split: str, streaming: bool) -> "Datase
         return _load_from_hub(name, split, streaming)
     if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
         saved: Any = datasets.load_from_disk(str(local))
-        saved = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        if isinstance(saved, datasets.DatasetDict):
+            if split not in saved:
+                raise ValueError(f"it has the splits {', '.join(saved)}")
+            saved = saved[split]
+        saved = saved.with_format(None)  # it may have been saved to give tensors or tables, or only some of its columns
         return saved.to_iterable_dataset() if streaming else saved
     if local.is_file():
         kind = _FILE_KINDS.get(local.suffix)
@@ -125,13 +129,7 @@ def load_tokenizer(info: SPDRunInfo) -> "PreTrainedTokenizerBase":
             # Written by a newer transformers under a class name not known here; tokenizer.json says everything.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
     except Exception as error:  # the hub's client raises errors of many kinds
-        raise ConfigError(f"tokenizer_name: {source!r} cannot be loaded: {_reason(error)}") from error
+        raise ConfigError(f"tokenizer_name: {source!r} cannot be loaded: {one_line(error, 300)}") from error
     if not isinstance(tokenizer.eos_token, str):
         raise ConfigError(f"tokenizer_name: {source!r} has no end-of-sequence token, which separates the texts")
     return tokenizer
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, which for these libraries says what is wrong."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -17,14 +17,12 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo, TaskConfig, TolerantConfig
-from spd.models.targets.target_config import toy_target_config
+from spd.models.targets import resid_mlp, tms
+from spd.models.targets.target_config import toy_target_config, toy_training_config
 
 _BLOCK = 1024
-_TARGETS = {
-    "tms": ("tms_train_config.yaml", "tms_model_config", 0.0),
-    "resid_mlp": ("resid_mlp_train_config.yaml", "resid_mlp_model_config", -1.0),
-}
-"""For each task the target's config file, the section that holds n_features, and the least value of a feature."""
+_TARGETS = {"tms": (tms.CONFIG_PLACE, 0.0), "resid_mlp": (resid_mlp.CONFIG_PLACE, -1.0)}
+"""For each task where the target's config is, which holds n_features, and the min of a feature's value."""
 
 _N_ACTIVE = {
     "at_least_zero_active": None,
@@ -51,15 +49,15 @@ def feature_rows(info: SPDRunInfo, batch_size: int, seed: int) -> Iterator[torch
         MissingFileError, ConfigError: the target's config or the task config does not say what to draw.
     """
     task, where = info.config.task_config, str(info.files.config_path)
-    name, section, least = _TARGETS[task.task_name]
-    n_features = toy_target_config(info, name, section, _FeatureCount).n_features
-    synced = toy_target_config(info, name, "", _Synced).synced_inputs or []
+    place, min_value = _TARGETS[task.task_name]
+    n_features = toy_target_config(info, place, _FeatureCount).n_features
+    synced = toy_training_config(info, place, _Synced).synced_inputs or []
     if max((index for indices in synced for index in indices), default=0) >= n_features:
-        raise ConfigError(f"{name}: synced_inputs: {synced} name a feature beyond the {n_features} that there are")
+        raise ConfigError(f"{place.file}: synced_inputs: {synced} name a feature beyond the {n_features} there are")
     n_active = _number_active(task, n_features, where)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, batch_size, _BLOCK):
-        values = torch.rand(_BLOCK, n_features, generator=generator) * (1 - least) + least
+        values = torch.rand(_BLOCK, n_features, generator=generator) * (1 - min_value) + min_value
         chance = torch.rand(_BLOCK, n_features, generator=generator)
         if n_active is None:
             active = chance < (task.feature_probability or 0)

@@ -30,7 +30,22 @@ ADAM_EPS = 1e-15
 
 @dataclass(frozen=True)
 class DecomposeConfig:
-    """What a decomposition is trained with."""
+    """What a decomposition is trained with.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: items in a step's batch.
+        learning_rate: of AdamW, at the start.
+        final_learning_rate_fraction: what is left of it at the end of its cosine.
+        importance_coeff: weight of importance minimality, sum of |g|^p.
+        p_start, p_end: its exponent p at the first and at the last step, linear between.
+        faithfulness_coeff: weight of the squared difference between the weights and the sums of their components.
+        layerwise_coeff: weight of the reconstruction with one module masked at a time; 0 leaves it out.
+        warmup_steps: steps on faithfulness alone, before the first.
+        warmup_learning_rate: of these.
+        seed: of batches, masks and initial values.
+        log_every: steps between two lines of progress.
+    """
 
     steps: int
     batch_size: int

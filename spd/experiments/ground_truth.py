@@ -25,21 +25,24 @@ DEAD_RATIO = 0.05
 
 @dataclass(frozen=True)
 class GroupPurity:
-    """How well groups agree with the features. Components of no feature are left out of all but their own count."""
+    """How well groups agree with the features. Components of no feature are left out of all but their own count.
+
+    Attributes:
+        purity: share of the components that serve the most common feature of their group: the mean over groups of that
+            feature's share, weighted by group size.
+        completeness: share of the components that are in the group that holds most of their feature.
+        adjusted_rand: adjusted Rand index of groups and features: 1 for equal partitions, 0 on average for random ones.
+        n_pure_and_complete: number of features whose components form one group with no other feature in it.
+        n_features: number of features that have a component.
+        n_without_feature: number of components that belong to no feature.
+    """
 
     purity: float
-    """Share of the components that serve the most common feature of their group: the mean over groups of that
-    feature's share, weighted by group size."""
     completeness: float
-    """Share of the components that are in the group that holds most of their feature."""
     adjusted_rand: float
-    """Adjusted Rand index of groups and features: 1 for equal partitions, 0 on average for random ones."""
     n_pure_and_complete: int
-    """Number of features whose components form one group with no other feature in it."""
     n_features: int
-    """Number of features that have a component."""
     n_without_feature: int
-    """Number of components that belong to no feature."""
 
 
 def component_features(run_directory: str | Path) -> dict[str, int | None]:

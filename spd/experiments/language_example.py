@@ -23,7 +23,8 @@ from spd.experiments.language_target import (
     train_language_model,
 )
 from spd.experiments.losses import kl_divergence
-from spd.experiments.run_writer import decomposition_keys, write_json, write_run, write_tensors, write_yaml
+from spd.experiments.run_writer import decomposition_keys, write_run, write_tensors, write_yaml
+from spd.files.checked import write_json
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel
 from spd.models.targets.llama_simple import LlamaSimple

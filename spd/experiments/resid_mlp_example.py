@@ -13,7 +13,8 @@ from spd.experiments.evaluate import output_variants, rounded, sparsity, weight_
 from spd.experiments.ground_truth import component_features
 from spd.experiments.losses import squared_error
 from spd.experiments.resid_mlp_target import ResidMLPTraining, draw_features, train_resid_mlp
-from spd.experiments.run_writer import decomposition_keys, write_json, write_run, write_tensors, write_yaml
+from spd.experiments.run_writer import decomposition_keys, write_run, write_tensors, write_yaml
+from spd.files.checked import write_json
 from spd.models.component_model import ComponentModel
 
 N_COMPONENTS = 56

@@ -1,6 +1,10 @@
-"""Writes a decomposed run in the format that spd.models reads: config, checkpoint, and the target's own files."""
+"""Writes a decomposed run in the format that spd.models reads: config, checkpoint, and the target's own files.
 
-import json
+The form is that of SPD's trainer before 2026: `ci_fn_type` and `ci_fn_hidden_dims` in the config, `_ci_fns.*` in the
+checkpoint. It says all that the functions trained here need, one for each module, and older readers know it too;
+spd.models reads both forms.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +86,3 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
     """Write a mapping, its keys in the order given."""
     with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON that a reader can read."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

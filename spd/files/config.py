@@ -77,11 +77,13 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config is a .json, .yaml or .yml file, not {path.suffix or 'without ending'!r}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a byte order mark
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such config file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read: is no UTF-8 text") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
         if path.suffix == ".json":
             content = json.loads(text, object_pairs_hook=_no_duplicate_keys)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from spd.errors import ConfigError, MissingFileError, SPDError, one_line
+from spd.files.atomic import write_output
+from spd.files.lock import locked
 from spd.settings import spd_out_dir
 
 if TYPE_CHECKING:
@@ -93,11 +95,8 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
     if is_complete(directory):
         _check_source(run, directory)
         return directory
-    from filelock import FileLock
-
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory.with_name(f".{directory.name}.lock")):
+        with locked(directory.with_name(f".{directory.name}.lock"), f"{directory}: another process downloads it"):
             _check_source(run, directory)
             if not is_complete(directory):
                 _download_chosen(run, directory, choose)
@@ -111,10 +110,10 @@ def fetch_files(path: str, is_complete: Callable[[Path], bool], choose: Callable
 def _check_source(run: WandbPath, directory: Path) -> None:
     """Two entities can have a project and a run of the same names; the cache's layout cannot tell them apart."""
     source = directory / _SOURCE_NAME
-    if source.is_file() and source.read_text().strip() != str(run):
+    found = source.read_text(errors="replace").strip() if source.is_file() else ""
+    if found not in ("", str(run)):
         raise SPDError(
-            f"{directory}: holds the files of the W&B run {source.read_text().strip()}, not of {run}: remove it or set"
-            " another SPD_OUT_DIR"
+            f"{directory}: holds the files of the W&B run {found}, not of {run}: remove it or set another SPD_OUT_DIR"
         )
 
 
@@ -130,7 +129,7 @@ def _download_chosen(run: WandbPath, directory: Path, choose: Callable[[Sequence
                 logger.info("downloading %s of the W&B run %s", name, run)
                 _download(run, files[name], temporary)
                 os.replace(temporary / name, directory / name)
-        (directory / _SOURCE_NAME).write_text(f"{run}\n")
+        write_output(directory / _SOURCE_NAME, f"{run}\n")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(directory.iterdir()):

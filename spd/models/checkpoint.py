@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spd.errors import RunFormatError
+from spd.errors import RunFormatError, one_line
 
 _TARGET_PREFIXES = ("target_model.", "patched_model.")
-_CI_PREFIXES = ("_ci_fns.", "_gates.")
+_CI_PREFIXES = ("ci_fn._ci_fns.", "_ci_fns.", "_gates.")
+_GLOBAL_CI_PREFIX = "ci_fn._global_ci_fn."
 _COMPONENTS_PREFIX = "_components."
 _CONSTANTS = (
     ".attn.bias",
@@ -32,12 +33,21 @@ _CONSTANTS = (
 
 @dataclass
 class Checkpoint:
-    """A checkpoint's tensors. Modules are named by their dotted path."""
+    """A checkpoint's tensors, by their names within what they belong to.
+
+    Attributes:
+        path: the file.
+        target: of the target model.
+        components: U, V and bias, by dotted path of the decomposed module.
+        ci_functions: layers of the modules' causal importance functions, by dotted path of the decomposed module.
+        global_ci_function: of the one causal importance function of all modules, where there is one.
+    """
 
     path: Path
     target: dict[str, Tensor] = field(default_factory=dict)
     components: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     ci_functions: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    global_ci_function: dict[str, Tensor] = field(default_factory=dict)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -53,7 +63,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         got = f"it holds the Python object {foreign[1]}" if foreign else "it is damaged or holds other Python objects"
         raise RunFormatError(f"{path}: refused: expected a checkpoint of plain tensors, but {got}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RunFormatError(f"{path}: the checkpoint is damaged: {_first_sentence(error)}") from error
+        raise RunFormatError(f"{path}: the checkpoint is damaged: {one_line(error).split('. ')[0][:200]}") from error
     if not isinstance(content, dict):
         raise RunFormatError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
     for name, value in content.items():
@@ -71,10 +81,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     checkpoint = Checkpoint(path)
     for key, value in read_tensors(path).items():
         part, module, name = _place(key, path)
-        if part == "target":
-            checkpoint.target[name] = value
-        else:
-            getattr(checkpoint, part).setdefault(module, {})[name] = value
+        found = getattr(checkpoint, part)
+        named = found.setdefault(module, {}) if part in ("components", "ci_functions") else found
+        if name in named:
+            raise RunFormatError(f"{path}: tensor {key!r} is there twice, under a name of today and an older one")
+        named[name] = value
     return checkpoint
 
 
@@ -110,6 +121,8 @@ def _place(key: str, path: Path) -> tuple[str, str, str]:
     if key.startswith(_COMPONENTS_PREFIX):
         module, _, name = key.removeprefix(_COMPONENTS_PREFIX).partition(".")
         return "components", module.replace("-", "."), name
+    if key.startswith(_GLOBAL_CI_PREFIX):
+        return "global_ci_function", "", key.removeprefix(_GLOBAL_CI_PREFIX)
     for prefix in _CI_PREFIXES:
         if key.startswith(prefix):
             module, _, name = key.removeprefix(prefix).partition(".")
@@ -121,9 +134,4 @@ def _place(key: str, path: Path) -> tuple[str, str, str]:
             if found:
                 return "components", module, tensor
             return "target", "", name.replace(".original.", ".")
-    raise RunFormatError(f"{path}: unknown tensor {key!r}: names begin with target_model., _components. or _ci_fns.")
-
-
-def _first_sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0][:200]
+    raise RunFormatError(f"{path}: unknown tensor {key!r}: names begin with target_model., _components. or ci_fn.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spd.errors import ConfigError, RunFormatError
 from spd.models.checkpoint import Checkpoint, assign_weights, read_checkpoint
-from spd.models.ci_functions import CiFunction, CIOutputs, build_ci_function
+from spd.models.ci_functions import CIOutputs, ModuleSizes, build_ci_functions
 from spd.models.components import (
     IDENTITY_SUFFIX,
     Components,
@@ -39,10 +39,17 @@ class OutputWithCache(NamedTuple):
 
 
 class ComponentModel(nn.Module):
-    """Evaluation only: parameters take no gradients, the mode is eval, numbers are float32."""
+    """Evaluation only: parameters take no gradients, the mode is eval, numbers are float32.
+
+    Attributes:
+        config: what the run's config says.
+        target_model: the target.
+        module_to_c: number of components by module path, in the order of the config's patterns.
+        components: by module path with `-` for `.`.
+        ci_functions: the causal importance functions of all modules.
+    """
 
     module_to_c: dict[str, int]
-    """Number of components by module path, in the order of the config's patterns."""
 
     def __init__(self, target: nn.Module, info: SPDRunInfo) -> None:
         """Fit components and causal importance functions to `target`, all without weights.
@@ -57,25 +64,23 @@ class ComponentModel(nn.Module):
         self._identity_of: dict[str, str] = {}
         self.module_to_c = {}
         components: dict[str, Components] = {}
-        ci_functions: dict[str, CiFunction] = {}
-
-        def add(path: str, parts: Components, count: int) -> None:
-            self.module_to_c[path] = count
-            components[path] = parts
-            ci_functions[path] = build_ci_function(
-                config.ci_fn_type, count, parts.V.shape[0], config.ci_fn_hidden_dims, parts.is_embedding
-            )
-
         with torch.device("meta"):
             for path, count in match_modules(target, config.module_info, where).items():
-                add(path, build_components(target.get_submodule(path), count, f"{where}: module {path!r}"), count)
+                self.module_to_c[path] = count
+                module = target.get_submodule(path)
+                components[path] = build_components(module, count, f"{where}: module {path!r}")
             for path, count in match_modules(target, config.identity_module_info or [], where).items():
-                self._identity_of[path] = path + IDENTITY_SUFFIX
-                parts = build_identity_components(target.get_submodule(path), count, f"{where}: module {path!r}")
-                add(path + IDENTITY_SUFFIX, parts, count)
+                self._identity_of[path] = identity = path + IDENTITY_SUFFIX
+                self.module_to_c[identity] = count
+                module = target.get_submodule(path)
+                components[identity] = build_identity_components(module, count, f"{where}: module {path!r}")
+            sizes = {
+                path: ModuleSizes(parts.V.shape[0], self.module_to_c[path], parts.is_embedding)
+                for path, parts in components.items()
+            }
+            self.ci_functions = build_ci_functions(config.ci_config, sizes, where)
         # Module names may not hold dots: kept under the names of the checkpoint.
         self.components = nn.ModuleDict({_key(path): parts for path, parts in components.items()})
-        self.ci_functions = nn.ModuleDict({_key(path): function for path, function in ci_functions.items()})
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -100,10 +105,9 @@ class ComponentModel(nn.Module):
     def _assign(self, checkpoint: Checkpoint) -> None:
         path = checkpoint.path
         assign_weights(self.target_model, checkpoint.target, f"{path}: target_model")
-        for found, what in ((checkpoint.components, "components"), (checkpoint.ci_functions, "ci functions")):
-            for module in found:
-                if module not in self.module_to_c:
-                    raise RunFormatError(f"{path}: holds {what} of module {module!r}, which the config does not name")
+        for module in checkpoint.components:
+            if module not in self.module_to_c:
+                raise RunFormatError(f"{path}: holds components of module {module!r}, which the config does not name")
         for module in self.module_to_c:
             components = self._components_of(module)
             weights = checkpoint.components.get(module, {})
@@ -111,11 +115,7 @@ class ComponentModel(nn.Module):
                 # Older checkpoints store the bias, which is not decomposed, with the target only.
                 weights = {**weights, "bias": checkpoint.target[f"{module}.bias"]}
             assign_weights(components, weights, f"{path}: components of {module}")
-            assign_weights(
-                self.ci_functions[_key(module)],
-                checkpoint.ci_functions.get(module, {}),
-                f"{path}: ci function of {module}",
-            )
+        self.ci_functions.assign(checkpoint)
 
     @overload
     def forward(
@@ -187,24 +187,29 @@ class ComponentModel(nn.Module):
         """Causal importances of each module's components.
 
         Args:
-            pre_weight_acts: input by module, as recorded with cache_type="input".
+            pre_weight_acts: input by module, as recorded with cache_type="input"; of all modules, where the run has
+                one function for all.
             sampling: accepted for the callers that pass the run's own value; the noise that `binomial` adds belongs
                 to training and is never added here.
 
         Raises:
-            ConfigError: an unknown module or sampling.
+            ConfigError: an unknown module or sampling, a module that is missing, or sequences (or, where it
+                attends_over_batch, a batch) longer than the function takes.
         """
         if sampling not in ("continuous", "binomial"):
             raise ConfigError(f"sampling: expected 'continuous' or 'binomial', got {sampling!r}")
-        values: dict[str, Tensor] = {}
+        inputs: dict[str, Tensor] = {}
         for module, module_input in pre_weight_acts.items():
             self._check_module(module)
-            function = self.ci_functions[_key(module)]
-            assert isinstance(function, CiFunction)
-            if function.takes_component_activations:
-                module_input = self._components_of(module).activations(module_input)
-            values[module] = function(module_input)
-        return CIOutputs(values, self.config.sigmoid_type)
+            parts = self._components_of(module)
+            takes_activations = self.ci_functions.takes_component_activations or parts.is_embedding
+            inputs[module] = parts.activations(module_input) if takes_activations else module_input
+        return CIOutputs(self.ci_functions(inputs), self.config.sigmoid_type)
+
+    @property
+    def attends_over_batch(self) -> bool:
+        """Whether an item's importances depend on the rest of its batch; see RunConfig."""
+        return self.config.attends_over_batch
 
     @contextlib.contextmanager
     def _hooks(self, pass_through: Callable[[str, Tensor], Tensor | None]) -> Iterator[None]:

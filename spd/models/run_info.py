@@ -4,18 +4,24 @@
 below are checked. Older names of keys are translated first.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt
 
-from spd.errors import ConfigError
+from spd.errors import ConfigError, MissingFileError, RunFormatError
 from spd.files.config import FrozenConfig, load_mapping
 from spd.files.run_location import RunFiles, locate_run
-from spd.models.targets.registry import check_family, current_class_path
+from spd.files.wandb_run import PREFIX as WANDB_PREFIX
+from spd.models.ci_config import GlobalCiConfig, LayerwiseCiConfig, read_ci_config
+from spd.models.class_paths import check_family, current_class_path
 
 TASKS = ("tms", "resid_mlp", "lm")
+
+_JAX_RUN_ID = re.compile(r"(?:^|[/-])p-[0-9a-f]{8}(?:/|$)")
+"""A part of a path, or the end of a directory's name `<project>-<run id>`."""
 
 _OLDER_KEYS = {
     "gate_type": "ci_fn_type",
@@ -61,8 +67,7 @@ class RunConfig(TolerantConfig):
     identity_module_info: list[ModuleInfo] | None = Field(
         default=None, description="Modules before which an identity is inserted and decomposed."
     )
-    ci_fn_type: Literal["mlp", "vector_mlp", "shared_mlp"] = Field(description="Kind of causal importance function.")
-    ci_fn_hidden_dims: list[PositiveInt] = Field(description="Hidden widths of the causal importance functions.")
+    ci_config: LayerwiseCiConfig | GlobalCiConfig = Field(description="The causal importance functions.")
     sigmoid_type: Literal["normal", "hard", "leaky_hard", "upper_leaky_hard", "lower_leaky_hard", "swish_hard"] = Field(
         default="leaky_hard", description="Takes a causal importance function's output to an importance."
     )
@@ -77,10 +82,25 @@ class RunConfig(TolerantConfig):
     tokenizer_name: str | None = Field(default=None, description="Hugging Face name or directory of the tokenizer.")
     task_config: TaskConfig
 
+    @property
+    def attends_over_batch(self) -> bool:
+        """Whether an item's importances depend on the other items of its batch, and on their order.
+
+        global_reverse_residual attends over the second last axis: the sequence of a language model, but the batch
+        where an item is one vector.
+        """
+        attends = isinstance(self.ci_config, GlobalCiConfig) and self.ci_config.transition_attn_config is not None
+        return attends and self.task_config.task_name != "lm"
+
 
 @dataclass(frozen=True)
 class SPDRunInfo:
-    """A decomposed run: where its files are, and what its config says."""
+    """A decomposed run on this machine.
+
+    Attributes:
+        files: where its files are.
+        config: what its config says.
+    """
 
     files: RunFiles
     config: RunConfig
@@ -94,10 +114,11 @@ class SPDRunInfo:
 
         Raises:
             MissingFileError: no such run, or files missing in it.
+            RunFormatError: a run of another program, whose files cannot be read here.
             ConfigError: the config is not readable, a key is missing or has a wrong value, or the family or task is
                 not known here.
         """
-        files = locate_run(path)
+        files = _locate_torch_run(path)
         return cls(files=files, config=read_run_config(files.config_path))
 
     @property
@@ -113,13 +134,36 @@ class SPDRunInfo:
         return self.files.resolve(value)
 
 
+def _locate_torch_run(path: str | Path) -> RunFiles:
+    """spd.files.run_location.locate_run, with a word of its own on runs that have no torch checkpoint.
+
+    Raises:
+        MissingFileError, SPDError: see locate_run.
+        RunFormatError: the run is one of param-decomp's, with a JAX checkpoint.
+    """
+    is_other = _JAX_RUN_ID.search(str(path)) is not None
+    other = RunFormatError(
+        f"{path}: runs named p-<8 hex digits> hold JAX checkpoints of param-decomp, which cannot be read here: harvest"
+        " with that program and give its directory ch-<8 hex digits> as activations_path or to run_merge --harvest"
+    )
+    if is_other and str(path).startswith(WANDB_PREFIX):
+        raise other
+    try:
+        return locate_run(path)
+    except MissingFileError as error:
+        if is_other and Path(path).expanduser().exists():
+            raise other from error
+        raise
+
+
 def read_run_config(path: Path) -> RunConfig:
     """Read and check `final_config.yaml`.
 
     Raises:
         MissingFileError, ConfigError: see SPDRunInfo.from_path.
     """
-    config = RunConfig.from_mapping(_with_current_keys(load_mapping(path)), str(path))
+    content = _with_current_keys(load_mapping(path))
+    config = RunConfig.from_mapping({**content, "ci_config": read_ci_config(content, str(path))}, str(path))
     check_family(config.pretrained_model_class, str(path))
     task = config.task_config.task_name
     if task not in TASKS:

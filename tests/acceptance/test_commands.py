@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from spd.clustering.merge_history import MergeHistory
-from tests.clustering.scripts.commands import Command, Done, run_in_one_process
+from tests.clustering.scripts.commands import Command, Done, run_all
 
 ENSEMBLE = "e-4a70d619"
 MEMBERS = ["c-10ee4bda", "c-de2b8025", "c-b4fcbed1"]
@@ -82,7 +82,7 @@ def done(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "no run config": ("run_clustering", ["--config", "missing.json"]),
     }
     listed = [Command(module, arguments, reference) for module, arguments in commands.values()]
-    return dict(zip(commands, run_in_one_process(listed, tmp_path_factory.mktemp("cwd")), strict=True))
+    return dict(zip(commands, run_all(listed, tmp_path_factory.mktemp("cwd")), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def test_merge_config_defaults() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"activation_threshold": 1.5},
+        {"activation_threshold": float("inf")},
+        {"activation_threshold": "much"},
         {"activation_threshold": -0.1},
         {"alpha": -1},
         {"alpha": float("inf")},

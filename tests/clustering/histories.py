@@ -15,7 +15,7 @@ def random_history(
     n_iters: int | None = None,
     seed: int = 0,
     labels: Sequence[str] | None = None,
-    **further: Any,
+    **extra: Any,
 ) -> MergeHistory:
     """A random path of merges with costs that fit each other."""
     rng = np.random.default_rng(seed)
@@ -29,7 +29,7 @@ def random_history(
         costs,
         initial + costs.cumsum(),
         initial,
-        **further,
+        **extra,
     )
 
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.merge_config import MergeConfig
 from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
 from spd.errors import ConfigError
 from spd.files.config import load_mapping
@@ -77,6 +79,53 @@ def test_the_explained_config_lists_every_field_with_its_default() -> None:
 
 def test_every_pipeline_field_has_a_sentence_of_help() -> None:
     assert all(field.description for field in ClusteringPipelineConfig.model_fields.values())
+
+
+FOUR = {
+    "alpha": 2.0,
+    "iters": 7,
+    "merge_pair_sampling_method": "range",
+    "merge_pair_sampling_kwargs": {"threshold": 0.0},
+}
+SEVEN = {**FOUR, "activation_threshold": 0.1, "filter_dead_threshold": 0.2, "module_name_filter": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "unknown"),
+    [
+        (FOUR, {"activation_threshold", "filter_dead_threshold", "module_name_filter"}),
+        (SEVEN, set()),
+        ({**SEVEN, "filter_dead_stat": "mean"}, set()),
+    ],
+)
+def test_what_a_history_does_not_tell_is_unknown(content: dict, unknown: set[str]) -> None:
+    config = MergeConfig.from_history(content, "test")
+    assert config.unknown == unknown
+    assert config.for_history() == {key: value for key, value in content.items() if key != "filter_dead_stat"}
+    assert (config.alpha, config.iters) == (2.0, 7)
+    if unknown:
+        assert np.isnan([config.activation_threshold, config.filter_dead_threshold]).all()
+    back = MergeConfig.from_mapping(config.model_dump(mode="json"), "test")
+    assert (back, back.unknown, back.stable_hash) == (config, config.unknown, config.stable_hash)
+    assert (config.stable_hash == MergeConfig(**SEVEN).stable_hash) == (not unknown)  # type: ignore[arg-type]
+    changed = config.replaced(alpha=3.0)
+    assert (changed.unknown, changed.alpha) == (config.unknown, 3.0)
+
+
+def test_an_ensemble_is_named_by_its_id() -> None:
+    with pytest.raises(ConfigError, match="'foo' is no id of an ensemble: expected e-<8 hexadecimal digits>"):
+        ClusteringRunConfig.from_mapping({"model_path": "a", "batch_size": 3, "ensemble_id": "foo"}, "test")
+
+
+def test_only_what_another_tool_made_has_unknown_settings() -> None:
+    with pytest.raises(ConfigError, match="unknown: expected some of activation_threshold"):
+        MergeConfig.from_mapping({"unknown": ["alpha"]}, "test")
+    with pytest.raises(ConfigError, match=r"merge_config\.unknown: only of memberships that another tool made"):
+        ClusteringRunConfig.from_mapping(
+            {"model_path": "example:x", "batch_size": 3, "merge_config": {"unknown": ["activation_threshold"]}}, "test"
+        )
+    with pytest.raises(ConfigError, match="harvest_model_path: names the model of a harvest"):
+        ClusteringRunConfig.from_mapping({"model_path": "a", "harvest_model_path": "b", "batch_size": 3}, "test")
 
 
 def _pipeline(**values: object) -> dict[str, object]:

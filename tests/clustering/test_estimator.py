@@ -113,7 +113,7 @@ def test_random_state_decides() -> None:
     ("parameters", "message"),
     [
         ({"alpha": -1}, "MDLClustering: alpha"),
-        ({"activation_threshold": 2.0}, "MDLClustering: activation_threshold"),
+        ({"activation_threshold": -2.0}, "MDLClustering: activation_threshold"),
         ({"merge_pair_sampling_method": "best"}, "MDLClustering: merge_pair_sampling_method"),
         ({"n_groups": 0}, "n_groups must be positive or None, got 0"),
     ],

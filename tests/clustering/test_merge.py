@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge import merge_iteration
+from spd.clustering.merge import MergeRunOptions, merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
 from spd.errors import ActivationsError
@@ -214,11 +214,54 @@ def test_warning_when_merging_at_random() -> None:
     assert np.median(history.considered_fraction) > 0.5
 
 
+def messages_of(x: np.ndarray, config: MergeConfig, **options: bool) -> list[str]:
+    """What merging warns of."""
+    run_options = MergeRunOptions(MergeOptions(**options))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        merge_iteration(config, x, labels_of(x.shape[1]), rng=np.random.default_rng(0), run_options=run_options)
+    return [str(warning.message) for warning in caught]
+
+
+def test_equal_costs_are_no_reason_to_lower_the_threshold() -> None:
+    config = greedy(iters=6, merge_pair_sampling_kwargs={"threshold": 0.05})
+    for x in (np.eye(12), np.tile(np.eye(12), (7, 1))):
+        (message,) = messages_of(x, config)
+        assert "over half of all pairs cost exactly the same" in message
+    assert not any("lower the threshold" in message for message in messages_of(np.ones((20, 12)), config))
+    assert messages_of(np.array([[1, 0], [1, 1], [0, 0]]), config) == [], "two groups are one pair: nothing to choose"
+
+
+def test_warning_when_nothing_is_active() -> None:
+    x = np.random.default_rng(0).random((40, 12)) * 0.3
+    (message,) = messages_of(x, greedy(activation_threshold=0.5))
+    assert "no component is active on any of 40 samples: no activation is above activation_threshold = 0.5" in message
+    (message,) = messages_of(np.zeros((40, 12)), greedy(activation_threshold=None))
+    assert "no activation is above 0, so the groups mean nothing" in message
+
+
+def test_no_advice_to_raise_iters_when_no_pair_was_left() -> None:
+    blocks = np.kron(np.eye(3), np.ones((4, 4)))
+    assert messages_of(blocks, greedy(), require_coactivation=True) == []
+    (message,) = messages_of(blocks, greedy(iters=5), require_coactivation=True)
+    assert "cut too early" in message
+
+
+def test_activations_above_one_with_a_threshold_above_one() -> None:
+    """Latents of a sparse autoencoder."""
+    rng = np.random.default_rng(0)
+    latents = rng.exponential(size=(100, 8)) * 2
+    found = run(latents, greedy(activation_threshold=2.0))
+    expected = run(latents > 2, greedy())
+    np.testing.assert_array_equal(found.selected_pairs, expected.selected_pairs)
+    np.testing.assert_array_equal(found.mdl_loss_norm, expected.mdl_loss_norm)
+
+
 def test_require_coactivation_ends_when_no_pair_is_left() -> None:
     blocks = np.kron(np.eye(3), np.ones((4, 4)))
     for method in ("range", "mcmc", "exp_rank"):
         config = MergeConfig(activation_threshold=0.5, iters=None, merge_pair_sampling_method=method)
-        history = run(blocks, config, merge_options=MergeOptions(require_coactivation=True))
+        history = run(blocks, config, run_options=MergeRunOptions(MergeOptions(require_coactivation=True)))
         assert history.final_k_groups == 3
         assert history.is_complete
         np.testing.assert_array_equal(history.latest().merges.group_idxs, np.repeat([0, 1, 2], 4))
@@ -248,6 +291,7 @@ def test_an_observer_that_names_the_states_it_needs_sees_the_same() -> None:
             np.testing.assert_array_equal(step.coactivation(), matrices[step.iteration])
 
     run(x, greedy(), log_callback=observe)
-    run(x, greedy(), log_callback=observe_some, next_state=lambda iteration: -(-iteration // 7) * 7)
+    options = MergeRunOptions(next_state=lambda iteration: -(-iteration // 7) * 7)
+    run(x, greedy(), log_callback=observe_some, run_options=options)
     assert some == each
     assert len(each) == 89

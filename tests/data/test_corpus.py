@@ -118,3 +118,10 @@ def test_a_file_of_another_kind(make_run: MakeRun) -> None:
     info = make_run({"task_name": "lm", "dataset_name": "final_config.yaml", "max_seq_len": 4})
     with pytest.raises(ConfigError, match=r"a dataset file ends with \.jsonl.* not '\.yaml'"):
         load_corpus(info, streaming=False)
+
+
+def test_a_split_that_was_not_saved(make_run: MakeRun, tmp_path: Path) -> None:
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "rows")
+    task = {"task_name": "lm", "dataset_name": "../rows", "max_seq_len": 4, "train_data_split": "dev"}
+    with pytest.raises(ConfigError, match=r"split 'dev', cannot be loaded: it has the splits train"):
+        load_corpus(make_run(task), streaming=False)

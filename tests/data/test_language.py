@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -87,6 +88,25 @@ def test_token_ids_are_cut_and_taken_in_the_same_order(make_run: MakeRun, write_
     assert {tuple(row) for row in streamed.tolist()} <= {tuple(row) for row in ids[:, :4].tolist()}
     with pytest.raises(ConfigError, match=r"16 sequences were asked for, .* gives only 15 of 4 tokens"):
         _batch(info, 16)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["torch", "arrow", "pandas", "numpy", "torch, text only"])
+def test_datasets_saved_to_give_tensors_or_tables(
+    make_run: MakeRun, kjv: SPDRunInfo, tmp_path: Path, kind: str, streaming: bool
+) -> None:
+    ids = np.arange(90).reshape(15, 6)
+    rows = datasets.Dataset.from_dict({"ids": ids.tolist(), "text": ["In the beginning God created"] * 15})
+    columns = ["text"] if "only" in kind else None
+    found = []
+    for name, saved in (("plain", rows), ("formatted", rows.with_format(kind.partition(",")[0], columns=columns))):
+        saved.save_to_disk(tmp_path / name)
+        task = {"task_name": "lm", "dataset_name": f"../{name}", "max_seq_len": 4}
+        tokens = make_run(task | {"column_name": "ids"})
+        text = make_run(task | {"column_name": "text"}, tokenizer_name=str(kjv.resolve("../tokenizer")))
+        found.append([_batch(info, 9, seed=2, streaming=streaming).tolist() for info in (tokens, text)])
+    assert found[0] == found[1]
+    assert {tuple(row) for row in found[1][0]} <= {tuple(row) for row in ids[:, :4].tolist()}
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -143,6 +143,8 @@ def test_json(tmp_path: Path) -> None:
     assert read_json(path, required=["a"]) == {"a": [1, 2]}
     with pytest.raises(DamagedFileError, match="lacks 'b'"):
         read_json(path, required=["a", "b"])
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')  # a byte order mark, as some editors write it
+    assert read_json(path) == {"a": 1}
     for content in ["", "{", "[1]", "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]:
         path.write_text(content, encoding="latin-1")
         with pytest.raises(DamagedFileError) as caught:

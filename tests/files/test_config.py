@@ -78,15 +78,22 @@ def test_problems_name_file_and_key(tmp_path: Path) -> None:
         assert expected in _problem(_write(path, text)), text
 
 
+@pytest.mark.parametrize(("ending", "text"), [("json", '{"name": "x"}'), ("yaml", "name: x"), ("yml", '{"name": "x"}')])
+def test_a_byte_order_mark_is_no_text(tmp_path: Path, ending: str, text: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert _Config.from_file(path) == _Config(name="x")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"none\.yaml: no such config file"):
         _Config.from_file(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"a config is a \.json, \.yaml or \.yml file, not '.txt'"):
         _Config.from_file(tmp_path / "a.txt")
     (tmp_path / "d.yaml").mkdir()
-    assert "cannot be read" in _problem(tmp_path / "d.yaml")
+    assert "d.yaml: cannot be read: Is a directory" in _problem(tmp_path / "d.yaml")
     (tmp_path / "b.yaml").write_bytes(b"name: \xff\xfe")
-    assert "cannot be read" in _problem(tmp_path / "b.yaml")
+    assert "b.yaml: cannot be read: is no UTF-8 text" in _problem(tmp_path / "b.yaml")
 
 
 def test_replaced_values_are_checked() -> None:
@@ -109,3 +116,10 @@ def test_a_long_alias_bomb_is_no_mapping_of_ours(tmp_path: Path) -> None:
 def test_yaml_written_is_plain(tmp_path: Path) -> None:
     _Config(name="x").to_file(tmp_path / "a.yaml")
     assert yaml.safe_load((tmp_path / "a.yaml").read_text()) == {"name": "x", "rate": 0.5, "inner": {"size": 1}}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"c{suffix}"
+    path.write_text('{"name": "a", "rate": 0.25}', encoding="utf-8-sig")
+    assert _Config.from_file(path) == _Config(name="a", rate=0.25)

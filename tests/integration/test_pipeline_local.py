@@ -14,7 +14,7 @@ from spd.clustering.ensemble_registry import get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.files.checked import read_json, read_npz
-from tests.clustering.scripts.commands import Done, run
+from tests.clustering.scripts.commands import Done, run, run_alone
 
 METHODS = ["perm_invariant_hamming", "matching_dist"]
 RUN = {
@@ -71,7 +71,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Workplace, Done
     """An ensemble of three, made side by side."""
     place = _Workplace(tmp_path_factory.mktemp("finished"), RUN)
     flags = ["--local-clustering-parallel", "--local-calc-distances-parallel", "--track-resources-calc-distances"]
-    return place, place.run("run_pipeline", "--config", "pipeline.yaml", "--local", *flags)
+    arguments = ["--config", "pipeline.yaml", "--local", *flags]
+    return place, run_alone("run_pipeline", arguments, place.environment, place.directory)
 
 
 def test_layout_and_summary(finished: tuple[_Workplace, Done]) -> None:

@@ -214,7 +214,7 @@ def test_an_output_directory_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / "file"))
-    with pytest.raises(SPDError, match=r"spd-s-abc12345: cannot be written: Not a directory"):
+    with pytest.raises(SPDError, match=r"spd-s-abc12345\.lock: cannot be written: Not a directory"):
         locate_run(PATH)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spd.errors import ConfigError, MissingFileError
+from spd.errors import ConfigError, MissingFileError, RunFormatError
+from spd.models.ci_config import LayerwiseCiConfig
 from spd.models.run_info import SPDRunInfo, read_run_config
 from tests.models.tiny_runs import TinyRun, llama_run, tms_run, with_older_names
 
@@ -21,7 +22,8 @@ def test_the_keys_that_matter(tmp_path: Path) -> None:
         ("wte", 5),
     ]
     assert info.config.task_config.dataset_name == "dataset"
-    assert info.config.ci_fn_hidden_dims == [4]
+    assert info.config.ci_config == LayerwiseCiConfig(mode="layerwise", fn_type="mlp", hidden_dims=[4])
+    assert not info.config.attends_over_batch
     with pytest.raises(ValueError, match="frozen"):
         info.config.sigmoid_type = "hard"
 
@@ -45,7 +47,7 @@ def test_older_names_of_keys(tmp_path: Path) -> None:
     older.config["pretrained_model_class"] = "simple_stories_train.models.llama_simple_mlp.LlamaSimpleMLP"
     older.config["pretrained_model_name_hf"] = "org/name"
     config = read_run_config(older.write(tmp_path) / "final_config.yaml")
-    assert config.ci_fn_type == "vector_mlp"
+    assert config.ci_config == LayerwiseCiConfig(mode="layerwise", fn_type="vector_mlp", hidden_dims=[4])
     assert [(m.module_pattern, m.C) for m in config.module_info] == [("linear1", 4), ("linear2", 4)]
     assert [(m.module_pattern, m.C) for m in config.identity_module_info or []] == [("linear2", 4)]
     assert config.pretrained_model_class == "spd.pretrain.models.llama_simple_mlp.LlamaSimpleMLP"
@@ -64,7 +66,7 @@ def test_older_names_of_keys(tmp_path: Path) -> None:
             r"task_config.task_name: unknown task 'ih'; known are tms, resid_mlp, lm",
         ),
         ({"task_config": None}, r"task_config"),
-        ({"ci_fn_type": "conv"}, r"ci_fn_type: .*'mlp', 'vector_mlp' or 'shared_mlp'.*'conv'"),
+        ({"ci_fn_type": "conv"}, r"ci_fn_type: .*'mlp', 'vector_mlp', 'shared_mlp'.*'conv'"),
         ({"sigmoid_type": "soft"}, r"sigmoid_type: .*'normal', 'hard'"),
         ({"ci_fn_hidden_dims": ["a"]}, r"ci_fn_hidden_dims.0: .*integer.*'a'"),
         ({"module_info": []}, r"module_info: .*at least 1 item"),
@@ -94,3 +96,28 @@ def test_a_config_with_python_tags_is_not_run(tmp_path: Path) -> None:
 def test_a_missing_run() -> None:
     with pytest.raises(MissingFileError, match="no such run"):
         SPDRunInfo.from_path("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("name", ["p-1a2b3c4d", "project-p-1a2b3c4d"])
+def test_a_local_run_with_a_jax_checkpoint(name: str, tmp_path: Path) -> None:
+    directory = tmp_path / name
+    (directory / "checkpoints" / "100").mkdir(parents=True)
+    with pytest.raises(RunFormatError, match=r"JAX checkpoints of param-decomp, .*: harvest with that program"):
+        SPDRunInfo.from_path(directory)
+    for path in (f"{directory}/", f"{directory}/checkpoints/100"):
+        with pytest.raises(RunFormatError, match="JAX checkpoints"):
+            SPDRunInfo.from_path(path)
+    tms_run().write(directory)
+    assert SPDRunInfo.from_path(directory).directory == directory, "what can be read is read, whatever its name"
+
+
+@pytest.mark.parametrize("path", ["wandb:someone/project/p-1a2b3c4d", "wandb:someone/project/runs/p-1a2b3c4d"])
+def test_a_jax_run_on_wandb_is_refused_before_anything_is_fetched(path: str, out_dir: Path) -> None:
+    with pytest.raises(RunFormatError, match=r"give its directory ch-<8 hex digits> as activations_path"):
+        SPDRunInfo.from_path(path)
+    assert not out_dir.exists()
+
+
+def test_a_missing_run_with_the_name_of_a_jax_run(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no such run"):
+        SPDRunInfo.from_path(tmp_path / "p-1a2b3c4d")

@@ -7,9 +7,10 @@
 4. `write_stable_groups`, `read_stable_groups`, `to_dataframe`, `write_mapping`: the answer as files.
 """
 
-from spd.clustering.consensus.along_iterations import Agreement, agreement_along_iterations
+from spd.clustering.consensus.agreement import Agreement, agreement_along_iterations
+from spd.clustering.consensus.content import StableGroups
 from spd.clustering.consensus.cuts import Cut, MemberCuts, cut_members
-from spd.clustering.consensus.find import Consensus, Member, find_consensus
+from spd.clustering.consensus.stable_groups import Consensus, Member, find_consensus
 from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_mapping, write_stable_groups
 from spd.clustering.consensus.tables import summary_text, to_dataframe
 
@@ -19,6 +20,7 @@ __all__ = [
     "Cut",
     "Member",
     "MemberCuts",
+    "StableGroups",
     "agreement_along_iterations",
     "cut_members",
     "find_consensus",

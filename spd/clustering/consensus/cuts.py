@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.errors import SPDError
@@ -13,8 +14,9 @@ from spd.errors import SPDError
 class Cut:
     """Where to cut each member; at most one is given, none means at the member's own MDL minimum.
 
-    iteration: the state after merge `iteration` (negative: from the end), the same for all members.
-    n_groups: the state with this many groups of the member's own live components.
+    Attributes:
+        iteration: the state after merge `iteration` (negative: from the end), the same for all members.
+        n_groups: the state with this many groups of the member's own live components.
     """
 
     iteration: int | None = None
@@ -37,20 +39,16 @@ class Cut:
         Raises:
             SPDError: the history does not go there, or holds no MDL; names the member.
         """
-        n_merges = len(history)
-        if self.iteration is not None:
-            if not -n_merges <= self.iteration < n_merges:
-                raise SPDError(f"member {member} has {n_merges} iterations, there is no iteration {self.iteration}")
-            return self.iteration % n_merges + 1
         if self.n_groups is not None:
-            least, most = history.final_k_groups, history.c_components
-            if not least <= self.n_groups <= most:
-                raise SPDError(f"member {member} has {least} to {most} groups, it cannot be cut at {self.n_groups}")
+            fewest, largest = history.final_k_groups, history.c_components
+            if not fewest <= self.n_groups <= largest:
+                raise SPDError(f"member {member} has {fewest} to {largest} groups, it cannot be cut at {self.n_groups}")
             return history.c_components - self.n_groups
         try:
-            return history.best_n_merges
+            return history.n_merges_at("best" if self.iteration is None else self.iteration)
         except SPDError as error:
-            raise SPDError(f"member {member}: {error}; cut at an iteration or a number of groups instead") from error
+            instead = "; cut at an iteration or a number of groups instead" if self.iteration is None else ""
+            raise SPDError(f"member {member}: {error}{instead}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +63,8 @@ class MemberCuts:
     """
 
     labels: list[str]
-    partitions: np.ndarray
-    n_merges: np.ndarray
+    partitions: Int[np.ndarray, "n_members n"]
+    n_merges: Int[np.ndarray, "n_members"]
     cut: Cut
 
 
@@ -83,12 +81,5 @@ def cut_members(histories: Sequence[MergeHistory], cut: Cut = Cut()) -> MemberCu
     labels = ensemble.component_labels
     partitions = np.full((len(histories), len(labels)), -1, np.int64)
     for member, (history, columns) in enumerate(zip(histories, ensemble.columns(), strict=True)):
-        partitions[member, columns] = groups_after(history, int(n_merges[member]))
+        partitions[member, columns] = history.partition_after(int(n_merges[member]))
     return MemberCuts(labels, partitions, n_merges, cut)
-
-
-def groups_after(history: MergeHistory, n_merges: int) -> np.ndarray:
-    """(n_components,) groups of a history's own components after so many merges."""
-    if n_merges == 0:
-        return np.arange(history.c_components)
-    return history.merges.at([n_merges - 1])[0].astype(np.int64)

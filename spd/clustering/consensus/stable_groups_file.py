@@ -21,14 +21,26 @@ Groups of one component are not listed: a component that is alone has null. `com
 `nearest` is the id of the group of two or more with the highest mean co-association, null when there is none.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
+from jaxtyping import Int
 
-from spd.clustering.consensus.along_iterations import Agreement
-from spd.clustering.consensus.find import Consensus, groups_of
+from spd.clustering.consensus.agreement import Agreement
+from spd.clustering.consensus.content import (
+    AgreementCurves,
+    Core,
+    Evidence,
+    Group,
+    MemberRow,
+    Place,
+    Share,
+    StableGroup,
+    StableGroups,
+    Summary,
+)
+from spd.clustering.consensus.stable_groups import Consensus, groups_of
 from spd.clustering.math.coassociation import GroupStatistics
 from spd.errors import DamagedFileError
 from spd.files.checked import read_json, write_json
@@ -63,7 +75,7 @@ def write_stable_groups(
     write_json(path, as_json(consensus, agreement, ensemble_id))
 
 
-def read_stable_groups(path: Path | str) -> dict[str, Any]:
+def read_stable_groups(path: Path | str) -> StableGroups:
     """The content of a stable_groups.json, checked for its version and keys.
 
     Raises:
@@ -80,10 +92,10 @@ def read_stable_groups(path: Path | str) -> dict[str, Any]:
             raise DamagedFileError(f"{path}: {key!r} must be a list of mappings")
     if not isinstance(content["components"], dict) or not isinstance(content["summary"], dict):
         raise DamagedFileError(f"{path}: 'components' and 'summary' must be mappings")
-    return content
+    return cast(StableGroups, content)
 
 
-def as_json(consensus: Consensus, agreement: Agreement | None = None, ensemble_id: str | None = None) -> dict[str, Any]:
+def as_json(consensus: Consensus, agreement: Agreement | None = None, ensemble_id: str | None = None) -> StableGroups:
     """The content of stable_groups.json."""
     groups = _groups(consensus)
     stable = _stable_groups(consensus)
@@ -96,7 +108,7 @@ def as_json(consensus: Consensus, agreement: Agreement | None = None, ensemble_i
         "threshold": consensus.threshold,
         "rules": RULES,
         "summary": _summary(consensus, groups, stable, cores, components),
-        "members": [vars(member) for member in consensus.members],
+        "members": [cast(MemberRow, vars(member)) for member in consensus.members],
         "groups": groups,
         "stable_groups": stable,
         "cores": cores,
@@ -131,11 +143,11 @@ def write_mapping(
 
 def _summary(
     consensus: Consensus,
-    groups: list[dict[str, Any]],
-    stable: list[dict[str, Any]],
-    cores: list[dict[str, Any]],
-    components: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
+    groups: list[Group],
+    stable: list[StableGroup],
+    cores: list[Core],
+    components: dict[str, Place],
+) -> Summary:
     n_pairs = consensus.n * (consensus.n - 1) // 2
     return {
         "n_members": len(consensus.members),
@@ -153,9 +165,9 @@ def _summary(
     }
 
 
-def _groups(consensus: Consensus) -> list[dict[str, Any]]:
+def _groups(consensus: Consensus) -> list[Group]:
     stats = consensus.consensus_stats
-    found = []
+    found: list[Group] = []
     for group, inside in enumerate(consensus.groups):
         if len(inside) < 2:
             break  # groups are numbered by size
@@ -163,28 +175,39 @@ def _groups(consensus: Consensus) -> list[dict[str, Any]]:
         n_parts = int((np.unique(consensus.stable[inside], return_counts=True)[1] > 1).sum())
         evidence = _evidence(stats, group, consensus.groups)
         found.append(
-            {"id": group, "verdict": verdict, "why": _why(verdict, evidence, n_parts, consensus), "size": len(inside)}
-            | evidence
-            | {"n_stable_parts": n_parts, "components": _labels(consensus, inside)}
+            {
+                "id": group,
+                "verdict": verdict,
+                "why": _why(verdict, evidence, n_parts, consensus),
+                "size": len(inside),
+                **evidence,
+                "n_stable_parts": n_parts,
+                "components": _labels(consensus, inside),
+            }
         )
     return found
 
 
-def _stable_groups(consensus: Consensus) -> list[dict[str, Any]]:
-    found = []
+def _stable_groups(consensus: Consensus) -> list[StableGroup]:
+    found: list[StableGroup] = []
     groups = groups_of(consensus.stable)
     for group, inside in enumerate(groups):
         if len(inside) < 2:
             break
         found.append(
-            {"id": group, "group": int(consensus.consensus[inside[0]]), "size": len(inside)}
-            | _evidence(consensus.stable_stats, group, groups)
-            | {"is_core": len(np.unique(consensus.core[inside])) == 1, "components": _labels(consensus, inside)}
+            {
+                "id": group,
+                "group": int(consensus.consensus[inside[0]]),
+                "size": len(inside),
+                **_evidence(consensus.stable_stats, group, groups),
+                "is_core": len(np.unique(consensus.core[inside])) == 1,
+                "components": _labels(consensus, inside),
+            }
         )
     return found
 
 
-def _cores(consensus: Consensus) -> list[dict[str, Any]]:
+def _cores(consensus: Consensus) -> list[Core]:
     sizes = np.bincount(consensus.consensus)
     return [
         {
@@ -198,43 +221,48 @@ def _cores(consensus: Consensus) -> list[dict[str, Any]]:
     ]
 
 
-def _components(consensus: Consensus) -> dict[str, dict[str, Any]]:
-    levels = {"group": consensus.consensus, "stable_group": consensus.stable, "core": consensus.core}
-    sizes = {name: np.bincount(labels) for name, labels in levels.items()}
-    places = {}
-    for component, label in enumerate(consensus.labels):
-        place: dict[str, Any] = {
-            name: int(labels[component]) if sizes[name][labels[component]] > 1 else None
-            for name, labels in levels.items()
+def _components(consensus: Consensus) -> dict[str, Place]:
+    sizes = np.bincount(consensus.consensus)
+
+    def group_or_none(labels: np.ndarray) -> list[int | None]:
+        is_alone = np.bincount(labels)[labels] == 1
+        return [None if alone else int(group) for group, alone in zip(labels, is_alone, strict=True)]
+
+    def share_of(group: int, share: float) -> Share:
+        is_group = sizes[group] > 1
+        alone = None if is_group else consensus.labels[consensus.groups[group][0]]
+        return {"group": group if is_group else None, "component": alone, "share": _number(share)}
+
+    places = zip(
+        group_or_none(consensus.consensus), group_or_none(consensus.stable), group_or_none(consensus.core), strict=True
+    )
+    return {
+        consensus.labels[component]: {
+            "group": group,
+            "stable_group": stable_group,
+            "core": core,
+            "confidence": _number(consensus.confidence[component]),
+            "alive_in": int(consensus.n_alive[component]),
+            "moves_between": [share_of(*moves) for moves in consensus.moves_between(component)],
         }
-        place["confidence"] = _number(consensus.confidence[component])
-        place["alive_in"] = int(consensus.n_alive[component])
-        place["moves_between"] = [
-            {
-                "group": group if sizes["group"][group] > 1 else None,
-                "component": None if sizes["group"][group] > 1 else consensus.labels[consensus.groups[group][0]],
-                "share": _number(share),
-            }
-            for group, share in consensus.moves_between(component)
-        ]
-        places[label] = place
-    return places
+        for component, (group, stable_group, core) in enumerate(places)
+    }
 
 
-def _evidence(stats: GroupStatistics, group: int, groups: list[np.ndarray]) -> dict[str, Any]:
+def _evidence(stats: GroupStatistics, group: int, groups: list[np.ndarray]) -> Evidence:
     nearest = int(stats.nearest[group])
     is_group = nearest >= 0 and len(groups[nearest]) > 1
     return {
         "mean": _number(stats.mean[group]),
-        "least": _number(stats.least[group]),
+        "least": _number(stats.min[group]),
         "nearest": nearest if is_group else None,
         "nearest_mean": _number(stats.nearest_mean[group]) if is_group else 0.0,
     }
 
 
-def _why(verdict: str, evidence: dict[str, Any], n_parts: int, consensus: Consensus) -> str:
-    mean, least = f"{evidence['mean']:.0%}", f"{evidence['least']:.0%}"
-    together = f"two of its components are together in {mean} of the members on average, at worst in {least}"
+def _why(verdict: str, evidence: Evidence, n_parts: int, consensus: Consensus) -> str:
+    mean, worst = f"{evidence['mean']:.0%}", f"{evidence['least']:.0%}"
+    together = f"two of its components are together in {mean} of the members on average, at worst in {worst}"
     if verdict == "core":
         return "trust it: all its components are together in every member in which they are alive"
     if verdict == "stable":
@@ -246,17 +274,17 @@ def _why(verdict: str, evidence: dict[str, Any], n_parts: int, consensus: Consen
     return f"do not trust it: {together}, below {consensus.threshold:.0%} everywhere"
 
 
-def _labels(consensus: Consensus, components: Iterable[int]) -> list[str]:
+def _labels(consensus: Consensus, components: Int[np.ndarray, "_"]) -> list[str]:
     return [consensus.labels[component] for component in components]
 
 
-def _agreement(agreement: Agreement) -> dict[str, Any]:
+def _agreement(agreement: Agreement) -> AgreementCurves:
     return {
         "iterations": agreement.iterations.tolist(),
         "n_groups": agreement.n_groups.tolist(),
         "mean": [_number(value) for value in agreement.mean],
-        "least": [_number(value) for value in agreement.least],
-        "most": [_number(value) for value in agreement.most],
+        "least": [_number(value) for value in agreement.min],
+        "most": [_number(value) for value in agreement.max],
         "pac": [_number(value) for value in agreement.ambiguous],
         "ambiguous_of_together": [_number(value) for value in agreement.ambiguous_of_together],
         "member_minimum": agreement.member_minimum,

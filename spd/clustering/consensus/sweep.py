@@ -3,33 +3,36 @@
 1. For each seed draw the samples with replacement (the same draw for every alpha), merge, cut at the MDL minimum.
 2. For each alpha: how much members agree, corrected for chance (mean adjusted mutual information over pairs; it
    weighs small groups as they deserve: Romano, Vinh, Bailey and Verspoor 2016), how many pairs are in doubt, and how
-   many bits the groups save on the samples that the draw left out (math.held_out).
+   many bits the groups save on the samples that the draw left out (math.held_out_code).
 3. Recommend the alpha with the best agreement among those whose groups save nearly as much as any. The second
    condition keeps degenerate answers out, on which members always agree: everything in one group, everything alone,
    or only copies of each other joined.
 """
 
-import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
-from spd.clustering.consensus.cuts import cut_members, groups_after
-from spd.clustering.consensus.find import find_consensus, with_dead_alone
+from spd.clustering.consensus.cuts import cut_members
+from spd.clustering.consensus.stable_groups import find_consensus, with_dead_alone
+from spd.clustering.execution.local import LocalPool, Outcome, Task
+from spd.clustering.math.contingency import adjusted_mutual_info_distance, compact_labels
+from spd.clustering.math.held_out_code import saved_share
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge import MergeRunOptions, merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import MergeHistory
-from spd.errors import SPDError
+from spd.errors import MemberFailedError, SPDError
 
-MUST_SAVE = 0.9
+MIN_SAVED_OF_BEST = 0.9
 """Of the best saving on held-out samples, the share that an alpha must reach to be recommended."""
-MUST_AGREE = 0.5
-"""The least agreement at which an alpha is recommended."""
+MIN_AGREEMENT = 0.5
+"""The agreement from which on an alpha is recommended."""
 SOFT_ACTIVE = 0.5
 """A soft membership counts as active in the held-out code from here."""
 
@@ -38,11 +41,14 @@ SOFT_ACTIVE = 0.5
 class AlphaResult:
     """Means over the members at one alpha, each cut at its MDL minimum.
 
-    n_groups, n_alone, largest: groups, components alone, components in the largest group. agreement, least_agreement:
-    adjusted mutual information over pairs of members; adjusted_rand: likewise. in_doubt: share, of the pairs of
-    components ever together, of those together in 10% to 90% of the members. n_stable, stable_share: stable groups
-    of two or more, and their share of the components. saved: share of the description of held-out samples that the
-    groups save.
+    Attributes:
+        alpha: what was tried.
+        n_groups, n_alone, largest: groups, components alone, components in the largest group.
+        agreement, least_agreement: adjusted mutual information over pairs of members, its mean and its minimum.
+        adjusted_rand: mean adjusted Rand index over pairs of members.
+        in_doubt: share, of the pairs of components ever together, of those together in 10% to 90% of the members.
+        n_stable, stable_share: stable groups of two or more, and their share of the components.
+        saved: share of the description of held-out samples that the groups save.
     """
 
     alpha: float
@@ -60,7 +66,13 @@ class AlphaResult:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The alpha to take, or None, and why. `candidates`: the alphas whose groups save enough."""
+    """The alpha to take.
+
+    Attributes:
+        alpha: None when none can be recommended.
+        reason: why, in a sentence or two.
+        candidates: the alphas whose groups save enough.
+    """
 
     alpha: float | None
     reason: str
@@ -74,14 +86,13 @@ def sweep_alphas(
     seeds: Sequence[int],
     *,
     n_workers: int = 1,
-    scratch: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> tuple[list[AlphaResult], dict[float, list[MergeHistory]]]:
     """Merge every alpha with every seed, and sum up.
 
     Args:
         config: how to merge; its alpha and iters are replaced (iters: until the MDL has passed its minimum).
-        scratch: a directory for the memberships that worker processes read; needed for n_workers > 1.
+        n_workers: processes that share the merges; 1: this one.
         report: takes a line of progress.
 
     Returns:
@@ -89,17 +100,21 @@ def sweep_alphas(
 
     Raises:
         SPDError: fewer than two seeds, no alpha, a negative or repeated one.
+        MemberFailedError: a process failed.
     """
     _check(alphas, seeds)
     tasks = [(config.model_copy(update={"alpha": alpha, "iters": None}), seed) for alpha in alphas for seed in seeds]
-    outcomes: dict[float, list[tuple[MergeHistory, float]]] = {alpha: [] for alpha in alphas}
-    for done, (history, saved) in enumerate(_run(memberships, tasks, n_workers, scratch)):
-        outcomes[history.merge_config.alpha].append((history, saved))
+    outcomes: dict[int, tuple[MergeHistory, float]] = {}
+    for task, outcome in _bootstraps(memberships, tasks, n_workers):
+        outcomes[task] = outcome
         if report:
-            report(f"{done + 1} of {len(tasks)} merges")
-    histories = {alpha: [history for history, _ in members] for alpha, members in outcomes.items()}
-    results = [sum_up(alpha, histories[alpha], [saved for _, saved in outcomes[alpha]]) for alpha in alphas]
-    return results, histories
+            report(f"{len(outcomes)} of {len(tasks)} merges")
+    histories: dict[float, list[MergeHistory]] = {alpha: [] for alpha in alphas}
+    saved: dict[float, list[float]] = {alpha: [] for alpha in alphas}
+    for task, (config_of_task, _) in enumerate(tasks):
+        histories[config_of_task.alpha].append(outcomes[task][0])
+        saved[config_of_task.alpha].append(outcomes[task][1])
+    return [sum_up(alpha, histories[alpha], saved[alpha]) for alpha in alphas], histories
 
 
 def recommend(results: Sequence[AlphaResult]) -> Recommendation:
@@ -109,14 +124,14 @@ def recommend(results: Sequence[AlphaResult]) -> Recommendation:
         return Recommendation(
             None, "None can be recommended: at no alpha do the groups save anything on samples left out.", []
         )
-    candidates = [result for result in results if result.saved >= MUST_SAVE * best_saved]
+    candidates = [result for result in results if result.saved >= MIN_SAVED_OF_BEST * best_saved]
     alphas = [result.alpha for result in candidates]
     best = max(candidates, key=lambda result: (round(result.agreement, 4), result.saved))
-    if best.agreement < MUST_AGREE:
+    if best.agreement < MIN_AGREEMENT:
         return Recommendation(
             None,
             f"None can be recommended: the members agree too little (at best {best.agreement:.2f} at alpha "
-            f"{best.alpha:g}, where {MUST_AGREE} is the least). More samples may help.",
+            f"{best.alpha:g}, where {MIN_AGREEMENT} is the least). More samples may help.",
             alphas,
         )
     others = sorted((result for result in results if result not in candidates), key=lambda r: -r.agreement)
@@ -125,7 +140,7 @@ def recommend(results: Sequence[AlphaResult]) -> Recommendation:
     reason = (
         f"At alpha {best.alpha:g}{as_much} the members agree best "
         f"(adjusted mutual information {best.agreement:.3f}) among "
-        f"the alphas whose groups save at least {MUST_SAVE:.0%} of what any saves on samples left out "
+        f"the alphas whose groups save at least {MIN_SAVED_OF_BEST:.0%} of what any saves on samples left out "
         f"({', '.join(f'{alpha:g}' for alpha in alphas)}); they save {best.saved:.1%} of the description."
     )
     if others and others[0].agreement > best.agreement:
@@ -143,8 +158,6 @@ def recommend(results: Sequence[AlphaResult]) -> Recommendation:
 
 def sum_up(alpha: float, histories: Sequence[MergeHistory], saved: Sequence[float]) -> AlphaResult:
     """The result of one alpha, from its members and what each saves."""
-    from spd.clustering.math.contingency import adjusted_mutual_info_distance
-
     cuts = cut_members(histories)
     found = find_consensus(cuts)
     labels = with_dead_alone(cuts.partitions)
@@ -166,17 +179,16 @@ def sum_up(alpha: float, histories: Sequence[MergeHistory], saved: Sequence[floa
     )
 
 
-def bootstrap_member(memberships: Memberships, config: MergeConfig, seed: int) -> tuple[MergeHistory, float]:
+def bootstrap_member(
+    memberships: Memberships, config: MergeConfig, seed: int, *, n_parallel_members: int = 1
+) -> tuple[MergeHistory, float]:
     """Merge one draw of the samples, and what its groups save on the samples that were not drawn."""
-    from spd.clustering.math.held_out import saved_share
-    from spd.clustering.merge import merge_iteration
-
     rng = np.random.default_rng(seed)
     rows = rng.integers(memberships.n_samples, size=memberships.n_samples)
     drawn = _take_rows(memberships, rows)
     drawn = drawn.select(drawn.counts > 0)  # a component that the draw leaves without a sample is dead in it
-    options = MergeOptions(stop_at_mdl_minimum=True)
-    history = merge_iteration(config, drawn, drawn.labels, rng=rng, merge_options=options)
+    options = MergeRunOptions(MergeOptions(stop_at_mdl_minimum=True), n_parallel_members=n_parallel_members)
+    history = merge_iteration(config, drawn, drawn.labels, rng=rng, run_options=options)
     labels = _on_all_components(history, memberships.labels)
     left_out = np.setdiff1d(np.arange(memberships.n_samples), rows)
     indptr, indices = _active(memberships)
@@ -190,23 +202,21 @@ def _check(alphas: Sequence[float], seeds: Sequence[int]) -> None:
         raise SPDError(f"agreement needs at least 2 different seeds, got {', '.join(map(str, seeds))}")
 
 
-def _take_rows(memberships: Memberships, rows: np.ndarray) -> Memberships:
+def _take_rows(memberships: Memberships, rows: Int[np.ndarray, "rows"]) -> Memberships:
     matrix = memberships.to_scipy()[rows]
     values = matrix.data.astype(np.float32) if memberships.is_soft else None
     return Memberships(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, memberships.labels)
 
 
-def _on_all_components(history: MergeHistory, labels: list[str]) -> np.ndarray:
+def _on_all_components(history: MergeHistory, labels: list[str]) -> Int[np.ndarray, "n"]:
     """(n,) groups 0 .. k-1 at the MDL minimum; components that the member lacks are alone."""
-    from spd.clustering.math.contingency import compact_labels
-
     column = {label: k for k, label in enumerate(labels)}
     groups = np.arange(len(labels)) + len(labels)
-    groups[[column[label] for label in history.labels]] = groups_after(history, history.best_n_merges)
+    groups[[column[label] for label in history.labels]] = history.partition_after(history.best_n_merges)
     return compact_labels(groups)
 
 
-def _active(memberships: Memberships) -> tuple[np.ndarray, np.ndarray]:
+def _active(memberships: Memberships) -> tuple[Int[np.ndarray, "n_samples_plus_1"], Int[np.ndarray, "nnz"]]:
     """indptr and indices of the active entries; soft ones count from SOFT_ACTIVE on."""
     if memberships.values is None:
         return memberships.indptr, memberships.indices
@@ -215,33 +225,33 @@ def _active(memberships: Memberships) -> tuple[np.ndarray, np.ndarray]:
     return before[memberships.indptr].astype(np.int64), memberships.indices[is_active]
 
 
-def _run(
-    memberships: Memberships, tasks: list[tuple[MergeConfig, int]], n_workers: int, scratch: Path | None
-) -> Iterable[tuple[MergeHistory, float]]:
-    if n_workers <= 1 or scratch is None:
-        yield from (bootstrap_member(memberships, config, seed) for config, seed in tasks)
+def _bootstraps(
+    memberships: Memberships, tasks: list[tuple[MergeConfig, int]], n_workers: int
+) -> Iterable[tuple[int, tuple[MergeHistory, float]]]:
+    """The number of each task and its outcome, in any order."""
+    n_workers = min(n_workers, len(tasks))
+    if n_workers <= 1:
+        yield from enumerate(bootstrap_member(memberships, config, seed) for config, seed in tasks)
         return
-    import multiprocessing
-
-    path = scratch / "memberships.npz"
-    memberships.save(path)
-    try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            min(n_workers, len(tasks)), context, initializer=_load_in_worker, initargs=(path,)
-        ) as pool:
-            yield from pool.map(_bootstrap_in_worker, tasks)
-    finally:
-        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as directory, LocalPool(n_workers, [__name__]) as pool:
+        path = Path(directory) / "memberships.npz"
+        memberships.save(path)
+        names = [f"alpha {config.alpha:g}, seed {seed}" for config, seed in tasks]
+        for name, (config, seed) in zip(names, tasks, strict=True):
+            pool.submit(Task(name, bootstrap_in_worker, (path, config, seed, n_workers)))
+        while pool.n_unfinished:
+            yield from ((names.index(outcome.name), _value(outcome)) for outcome in pool.poll(timeout=1.0))
 
 
-_worker_state: dict[str, Any] = {}
+def _value(outcome: Outcome) -> tuple[MergeHistory, float]:
+    if outcome.error is not None:
+        raise MemberFailedError(f"the sweep: {outcome.name}: {outcome.error}")
+    found: tuple[MergeHistory, float] = outcome.value
+    return found
 
 
-def _load_in_worker(path: Path) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _worker_state["memberships"] = Memberships.load(path)
-
-
-def _bootstrap_in_worker(task: tuple[MergeConfig, int]) -> tuple[MergeHistory, float]:
-    return bootstrap_member(_worker_state["memberships"], *task)
+def bootstrap_in_worker(
+    path: Path, config: MergeConfig, seed: int, n_workers: int, report: Callable[[str], None]
+) -> tuple[MergeHistory, float]:
+    """`bootstrap_member` of the memberships in a file, one of n_workers at a time."""
+    return bootstrap_member(Memberships.load(path), config, seed, n_parallel_members=n_workers)

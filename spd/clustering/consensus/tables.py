@@ -1,6 +1,10 @@
 """The answer as a table of components (pandas, CSV) and as a page of text."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spd.clustering.consensus.content import Group, Share, StableGroups
+from spd.clustering.labels import is_label, split_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -8,7 +12,7 @@ if TYPE_CHECKING:
 N_LISTED = 10
 
 
-def to_dataframe(stable_groups: dict[str, Any]) -> "pd.DataFrame":
+def to_dataframe(stable_groups: StableGroups) -> "pd.DataFrame":
     """One row a component, from the content of stable_groups.json.
 
     Columns: label, module, index, group, stable_group, core (NA when alone), verdict of the group, confidence,
@@ -19,16 +23,16 @@ def to_dataframe(stable_groups: dict[str, Any]) -> "pd.DataFrame":
     verdicts = {group["id"]: group["verdict"] for group in stable_groups["groups"]}
     rows = []
     for label, place in stable_groups["components"].items():
-        module, _, index = label.rpartition(":")
+        module, index = split_label(label) if is_label(label) else ("", None)
         rows.append(
             {
                 "label": label,
                 "module": module,
-                "index": int(index) if index.isdecimal() else None,
+                "index": index,
                 "group": place["group"],
                 "stable_group": place["stable_group"],
                 "core": place["core"],
-                "verdict": verdicts.get(place["group"], "alone"),
+                "verdict": "alone" if place["group"] is None else verdicts.get(place["group"], "alone"),
                 "confidence": place["confidence"],
                 "alive_in": place["alive_in"],
                 "contested": bool(place["moves_between"]),
@@ -41,16 +45,19 @@ def to_dataframe(stable_groups: dict[str, Any]) -> "pd.DataFrame":
     return frame
 
 
-def summary_text(stable_groups: dict[str, Any]) -> str:
+def summary_text(stable_groups: StableGroups) -> str:
     """What a reader needs to know first: how much to trust, which groups, and what is in doubt."""
     summary, threshold = stable_groups["summary"], stable_groups["threshold"]
     n, n_stable = summary["n_components"], summary["n_components_stable"]
+    contested = [place for place in stable_groups["components"].values() if place["moves_between"]]
+    n_trusted = sum(place["stable_group"] is not None for place in contested)
     lines = [
         f"stable groups of {summary['n_members']} members, cut at {stable_groups['cut']}",
         f"  trust:    stable groups: {summary['n_stable_groups']:,}, with {n_stable:,} of {n:,} components (together "
         f"in at least {threshold:.0%} of the members on average); cores, together in every member: "
         f"{summary['n_cores']:,}",
-        f"  in doubt: {summary['n_contested']:,} components are contested; "
+        f"  in doubt: {len(contested) - n_trusted:,} components are in no stable group and move between groups; of the "
+        f"{n_stable:,} in stable groups {n_trusted:,} do not always go with the same larger group; "
         f"{_share(summary['ambiguous_of_together'])} of the pairs that are ever together are together in 10% to 90%",
         f"  alone:    {summary['n_components_alone']:,} components",
         f"  the members agree with an adjusted Rand index of {_index(summary['mean_adjusted_rand'])} on average "
@@ -66,7 +73,7 @@ def summary_text(stable_groups: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _listing(title: str, groups: list[dict[str, Any]]) -> list[str]:
+def _listing(title: str, groups: Sequence[Group]) -> list[str]:
     if not groups:
         return []
     lines = ["", f"  {title}"]
@@ -77,7 +84,7 @@ def _listing(title: str, groups: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _place_text(item: dict[str, Any]) -> str:
+def _place_text(item: Share) -> str:
     name = f"group {item['group']}" if item["group"] is not None else item["component"]
     return f"{name} ({_share(item['share'])})"
 

@@ -162,7 +162,13 @@ class MembershipBuilder:
         statistic = self._maximum if self._dead_stat == "max" else self._total / self.n_samples
         alive = in_module.copy()
         alive[in_module] = live_components(statistic[in_module], self._dead_threshold)
-        check_some_alive(alive, statistic[in_module], self._dead_threshold, self._dead_stat)
+        check_some_alive(int(alive.sum()), statistic[in_module], self._dead_threshold, self._dead_stat)
+        if not self.nnz:
+            logger.warning(
+                "no component is active on any sample: activation_threshold is %g, the greatest value %g",
+                self._activation_threshold or 0.0,
+                self._maximum.max(initial=0.0),
+            )
         rows = take_columns_in_place(self._rows.finish(), alive)
         labels = [label for label, keep in zip(self._labels, alive, strict=True) if keep]
         dead = [label for label, keep in zip(self._labels, in_module & ~alive, strict=True) if keep]

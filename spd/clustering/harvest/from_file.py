@@ -6,7 +6,10 @@ Labels `<module>:<index>`, one a component, are optional: an array `labels` in t
 `<name without ending>.labels.txt` with one label a line. Without them the components are `activations:0`, and so on.
 """
 
+import codecs
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
@@ -14,8 +17,8 @@ from spd.clustering.harvest.builder import MembershipBuilder
 from spd.clustering.harvest.matrix_files import MATRIX_NAME, MatrixFile, open_matrix
 from spd.clustering.labels import is_label
 from spd.clustering.memberships import Memberships
-from spd.errors import ActivationsError, MissingFileError
-from spd.files.checked import open_zip
+from spd.errors import ActivationsError, MissingFileError, SPDError
+from spd.files.checked import open_zip, read_npy_header
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +37,26 @@ def read_activations(path: Path | str, config: ClusteringRunConfig) -> Membershi
         ActivationsError: it holds no such matrix, a negative or infinite value (naming the component), labels that do
             not fit, or no live component.
     """
-    path = Path(path).expanduser()
-    if (path / "memberships.npz").is_file():
-        path = path / "memberships.npz"
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file of activations")
+    path = activations_file(Path(path))
     if config.n_tokens_per_seq is not None:
         raise ActivationsError("n_tokens_per_seq is for sequences: a file of activations has one sample a row")
     if _holds_memberships(path):
         return Memberships.load(path)
     return _threshold_matrix(path, open_matrix(path), config)
+
+
+def activations_file(path: Path) -> Path:
+    """The file that a path means: itself, or the memberships in a directory.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    path = path.expanduser()
+    if (path / "memberships.npz").is_file():
+        return path / "memberships.npz"
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file of activations")
+    return path
 
 
 def _holds_memberships(path: Path) -> bool:
@@ -57,12 +70,15 @@ def _threshold_matrix(path: Path, matrix: MatrixFile, config: ClusteringRunConfi
     if len(matrix.shape) != 2:
         raise ActivationsError(f"{path}: activations must be samples x components, got shape {matrix.shape}")
     n_samples, n_components = matrix.shape
+    merge = config.merge_config
     if not n_components:
         raise ActivationsError(f"{path}: activations hold no component")
+    if merge.unknown:
+        lacking = ", ".join(sorted(merge.unknown))
+        raise ActivationsError(f"{path}: a matrix cannot be read without {lacking}, which the config leaves unknown")
     labels = _labels(path, matrix)
     limit = min(config.batch_size, config.n_tokens or config.batch_size)
     logger.info("%s: %d of %d samples, %d components", path, min(limit, n_samples), n_samples, n_components)
-    merge = config.merge_config
     builder = MembershipBuilder(merge.activation_threshold, merge.filter_dead_threshold, config.filter_dead_stat)
     try:
         for piece in matrix.pieces:
@@ -76,18 +92,60 @@ def _threshold_matrix(path: Path, matrix: MatrixFile, config: ClusteringRunConfi
         raise ActivationsError(f"{path}: {error}") from error
 
 
+def count_samples(path: Path) -> int | None:
+    """How many samples a file of activations holds, by its header alone; None where it does not say.
+
+    Raises:
+        MissingFileError, DamagedFileError, ActivationsError: see read_activations.
+    """
+    path = activations_file(path)
+    if _holds_memberships(path):
+        with open_zip(path) as archive, archive.open("indptr.npy") as member:
+            return read_npy_header(member)[0][0] - 1
+    shape = open_matrix(path).shape
+    return shape[0] if len(shape) == 2 else None
+
+
+def label_file(path: Path) -> Path:
+    """Where labels of a file of activations may lie beside it."""
+    return path.with_suffix(".labels.txt")
+
+
 def _labels(path: Path, matrix: MatrixFile) -> list[str]:
     n_components = matrix.shape[1]
-    beside = path.with_suffix(".labels.txt")
-    labels, where = matrix.labels, path
-    if beside.is_file():
-        labels, where = beside.read_text(encoding="utf-8", errors="replace").splitlines(), beside
+    labels: Sequence[str] | None = matrix.labels
+    where = path
+    if label_file(path).is_file():
+        where = label_file(path)
+        labels = _read_lines(where)
     if labels is None:
         return [f"{MATRIX_NAME}:{index}" for index in range(n_components)]
-    labels = [str(label) for label in labels]
+    labels = [str(label).removeprefix("\ufeff") for label in labels]
     if len(labels) != n_components:
         raise ActivationsError(f"{where}: {len(labels)} labels for {n_components} components")
-    wrong = next((label for label in labels if not is_label(label)), None)
-    if wrong is not None:
-        raise ActivationsError(f"{where}: a label is <module>:<index>, got {wrong!r}")
+    for number, label in enumerate(labels, 1):
+        if not is_label(label) or not label.isprintable():
+            raise ActivationsError(f"{where}: a label is <module>:<index>, got {label!r} in line {number}")
     return labels
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a text in UTF-8, with or without a byte order mark; empty ones at the end are left out.
+
+    Raises:
+        ActivationsError: a line is in another encoding.
+        SPDError: the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SPDError(f"{path}: cannot be read: {error.strerror or error}") from error
+    lines = re.split(rb"\r\n|\n|\r", content.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"))
+    for number, line in enumerate(lines, 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ActivationsError(
+                f"{path}: line {number} is not in UTF-8 (byte {line[error.start]:#04x}): save the file as UTF-8"
+            ) from error
+    return [line.decode("utf-8") for line in lines]

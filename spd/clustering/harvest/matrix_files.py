@@ -44,7 +44,7 @@ _SAFETENSORS_TYPES = {
 
 @dataclass(frozen=True)
 class MatrixFile:
-    """A matrix in a file.
+    """A matrix in a file, of which only the header is read yet.
 
     Attributes:
         shape: of the array, which need not be two-dimensional.
@@ -100,11 +100,10 @@ def _open_npz(path: Path) -> MatrixFile:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         labels = read_zip_array(archive, path, "labels.npy").tolist() if "labels" in names else None
     if "format" in names and "shape" in names:
-        matrix = _read_scipy(path)
-        step = _rows_at_once(matrix.shape, 4)
-        return MatrixFile(
-            matrix.shape, labels, (matrix[start : start + step] for start in range(0, matrix.shape[0], step))
-        )
+        sizes = read_npz(path, ["shape"])["shape"]
+        if sizes.dtype.kind not in "iu" or sizes.shape != (2,) or (sizes < 0).any():
+            raise DamagedFileError(f"{path}: holds no sparse matrix that can be read: its 'shape' is {sizes.tolist()}")
+        return MatrixFile(tuple(sizes.tolist()), labels, _sparse_pieces(path))
     name = _pick(path, sorted(names - {"labels"}))
     with open_zip(path) as archive, archive.open(f"{name}.npy") as member:
         shape, is_fortran, _ = _read_header(path, member)
@@ -136,6 +135,13 @@ def _stream_member(path: Path, name: str) -> Iterator[np.ndarray]:
             if len(content) != wanted:
                 raise DamagedFileError(f"{path}: its member {name!r} is truncated: {shape} numbers were announced")
             yield np.frombuffer(content, dtype).reshape(n_rows, shape[1])
+
+
+def _sparse_pieces(path: Path) -> "Iterator[csr_array]":
+    matrix = _read_scipy(path)
+    step = _rows_at_once(matrix.shape, 4)
+    for start in range(0, matrix.shape[0], step):
+        yield matrix[start : start + step]
 
 
 def _read_scipy(path: Path) -> "csr_array":

@@ -2,38 +2,63 @@
 
 harvest_config.json   the config that it was made with
 memberships.npz       sparse rows, labels alive and dead
-metadata.json         sizes, what each component does; written last, so that its presence says: complete
+metadata.json         sizes, thresholds, what each component does, fingerprints of memberships.npz and of the files that
+                      they were taken from; written last, so that its presence says: complete
+
+Harvests of other tools have files of the same names, and open through the same door (see param_decomp).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.harvest import param_decomp
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge_config import MEMBERSHIP_SETTINGS, MergeConfig
 from spd.clustering.storage import HarvestPaths
-from spd.errors import ConfigError, MissingFileError
+from spd.errors import ConfigError, DamagedFileError, MissingFileError
 from spd.files.checked import read_json, write_json
+from spd.files.fingerprint import Fingerprint, fingerprint
 
-_DECIDED_BY_HARVEST = ("activation_threshold", "filter_dead_threshold", "module_name_filter")
+_OF_THE_MERGE = ("merge_options", "logging_intervals", "seed", "ensemble_id", "wandb_project", "wandb_entity")
+"""What a run on a harvest takes from its own config, beside merge_config."""
 
 
 def locate_harvest(harvest: str) -> HarvestPaths:
     """The paths of a harvest.
 
     Args:
-        harvest: its id, or its directory, which is named by the id.
+        harvest: its id, or its directory.
 
     Raises:
         ConfigError: it is neither.
     """
     directory = Path(harvest).expanduser()
     if directory.is_dir():
-        return HarvestPaths(directory.resolve().name, directory.resolve())
+        return HarvestPaths.at(directory.resolve())
     return HarvestPaths(harvest)
 
 
-def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: Memberships, seconds: float) -> None:
+def find_harvest(path: Path) -> HarvestPaths | None:
+    """The harvest that `path` is the directory of, or its memberships.npz; None where it is something else."""
+    directory = path.parent if path.name == "memberships.npz" else path
+    paths = HarvestPaths.at(directory.resolve())
+    is_named_so = directory.is_dir() and HarvestPaths.is_id(directory.name)
+    return paths if paths.metadata.is_file() or paths.config.is_file() or is_named_so else None
+
+
+def save_harvest(
+    paths: HarvestPaths,
+    config: ClusteringRunConfig,
+    memberships: Memberships,
+    seconds: float,
+    made_from: Mapping[str, Fingerprint] | None = None,
+) -> None:
     """Write all three files.
+
+    Args:
+        made_from: the files that the memberships were taken from, by path; see MembershipSource.fingerprints.
 
     Raises:
         SPDError: one cannot be written.
@@ -41,6 +66,8 @@ def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: 
     config.to_file(paths.config)
     memberships.save(paths.memberships)
     counts = memberships.counts
+    settings = {"filter_dead_stat": config.filter_dead_stat, **config.merge_config.model_dump(mode="json")}
+    known = [name for name in MEMBERSHIP_SETTINGS if name not in config.merge_config.unknown]
     write_json(
         paths.metadata,
         {
@@ -53,6 +80,9 @@ def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: 
             "active_per_sample": memberships.nnz / memberships.n_samples,
             "is_soft": memberships.is_soft,
             "seconds": round(seconds, 2),
+            "settings": {name: settings[name] for name in known},
+            "memberships": fingerprint(paths.memberships),
+            "made_from": dict(made_from or {}),
             "components": {
                 label: {"activation_sum": count, "active_share": count / memberships.n_samples}
                 for label, count in zip(memberships.labels, counts.tolist(), strict=True)
@@ -63,28 +93,37 @@ def save_harvest(paths: HarvestPaths, config: ClusteringRunConfig, memberships: 
 
 
 class SavedHarvest:
-    """A harvest that is complete.
+    """A harvest that is complete, ours or another tool's.
 
     Args:
         paths: where it is.
 
     Attributes:
-        config: what it was made with.
+        config: of a run on it: ours, what it was made with; another tool's, see param_decomp.read_config.
         n_samples: how many it holds.
 
     Raises:
         MissingFileError: there is no such harvest, or it is not complete.
-        DamagedFileError: its metadata cannot be read.
+        DamagedFileError, ConfigError: its metadata or its config cannot be read.
     """
 
     def __init__(self, paths: HarvestPaths) -> None:
-        if not paths.metadata.is_file():
-            what = "is not complete: its metadata.json is missing" if paths.directory.is_dir() else "does not exist"
-            raise MissingFileError(f"the harvest {paths.directory} {what}")
-        metadata = read_json(paths.metadata, required=["n_samples", "is_soft"])
-        self.n_samples = int(metadata["n_samples"])
-        self.config = ClusteringRunConfig.from_file(paths.config)
+        for needed in (paths.metadata, paths.memberships):
+            if not needed.is_file():
+                there = f"is not complete: its {needed.name} is missing"
+                what = there if paths.directory.is_dir() else "does not exist"
+                raise MissingFileError(f"the harvest {paths.directory} {what}")
         self._paths = paths
+        self._other: param_decomp.Metadata | None = None
+        self._metadata: dict[str, Any] = {}
+        if param_decomp.is_param_decomp(paths):
+            self._other = param_decomp.read_metadata(paths.metadata)
+            self.n_samples = self._other.n_samples
+            self.config = param_decomp.read_config(paths, self._other)
+        else:
+            self._metadata = read_json(paths.metadata, required=["n_samples", "is_soft"])
+            self.n_samples = int(self._metadata["n_samples"])
+            self.config = ClusteringRunConfig.from_file(paths.config)
 
     def run_config(self, given: ClusteringRunConfig | None, changes: dict[str, Any]) -> ClusteringRunConfig:
         """The config of a run that merges this harvest: the harvest's own, with what `given` says of the merge.
@@ -94,25 +133,84 @@ class SavedHarvest:
         """
         if given is None:
             return self.config.replaced(**changes)
-        if given.spd_run != self.config.spd_run:
+        if given.spd_run != self.config.spd_run and not self._is_named_by(given):
             raise ConfigError(
                 f"the harvest {self._paths.harvest_id} is of {self.config.spd_run!r}, the config of {given.spd_run!r}"
             )
-        ours, theirs = self.config.merge_config, given.merge_config
-        for name in _DECIDED_BY_HARVEST:
-            was, wanted = getattr(ours, name), getattr(theirs, name)
-            if was != wanted and not (name == "activation_threshold" and was is None):
-                raise ConfigError(
-                    f"merge_config.{name}: the harvest {self._paths.harvest_id} was made with {was!r}, the config says "
-                    f"{wanted!r}: make another harvest"
-                )
-        taken = ("merge_config", "merge_options", "logging_intervals", "seed", "wandb_project", "wandb_entity")
-        return self.config.replaced(**{name: getattr(given, name) for name in taken} | changes)
+        taken = {name: getattr(given, name) for name in _OF_THE_MERGE}
+        return self.config.replaced(**{"merge_config": self._merge_config(given)} | taken | changes)
+
+    def as_activations(self, given: ClusteringRunConfig) -> ClusteringRunConfig:
+        """A config whose activations are this harvest, with what the harvest was made with where `given` does not say,
+        and all its samples.
+
+        Raises:
+            ConfigError: `given` wants other memberships than were harvested.
+        """
+        model = self.config.harvest_model_path
+        if model is None and self._other is None:
+            model = self.config.model_path or self.config.activations_path
+        return given.replaced(
+            harvest_model_path=model,
+            batch_size=self.n_samples,
+            n_tokens=None,
+            n_tokens_per_seq=None,
+            merge_config=self._merge_config(given),
+            filter_dead_stat=self.config.filter_dead_stat,
+        )
 
     def load(self) -> Memberships:
         """All samples.
 
         Raises:
-            DamagedFileError: the file of memberships cannot be read.
+            DamagedFileError: the file of memberships cannot be read, or is not the one that was harvested.
         """
-        return Memberships.load(self._paths.memberships)
+        if self._other is not None:
+            return param_decomp.read_memberships(self._paths, self._other)
+        path, told = self._paths.memberships, self._metadata.get("memberships")
+        if told is not None and fingerprint(path) != told:
+            raise DamagedFileError(
+                f"{path}: is not the file that was harvested: its size or its checksum is not what the metadata.json "
+                "beside it says"
+            )
+        memberships = Memberships.load(path)
+        labels = list(self._metadata.get("components", memberships.labels))
+        if memberships.n_samples != self.n_samples or labels != memberships.labels:
+            raise DamagedFileError(f"{path}: its samples or labels are not those of the metadata.json beside it")
+        return memberships
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """The file of memberships, by its path."""
+        return {str(self._paths.memberships): fingerprint(self._paths.memberships)}
+
+    def _is_named_by(self, given: ClusteringRunConfig) -> bool:
+        """Whether the config's activations are this very harvest."""
+        path = given.activations_path
+        return path is not None and Path(path).expanduser().resolve() in (
+            self._paths.directory.resolve(),
+            self._paths.memberships.resolve(),
+        )
+
+    def _merge_config(self, given: ClusteringRunConfig) -> MergeConfig:
+        """How `given` merges, on the memberships of this harvest."""
+        ours, wanted = self.config.merge_config, given.merge_config
+        kept: dict[str, Any] = {}
+        for name in MEMBERSHIP_SETTINGS:
+            at = "" if name == "filter_dead_stat" else "merge_config."
+            mine, theirs = (self.config, given) if not at else (ours, wanted)
+            was = getattr(mine, name)
+            is_given = name in theirs.model_fields_set and name not in wanted.unknown | ours.unknown
+            is_threshold_of_soft = name == "activation_threshold" and was is None
+            if is_given and is_threshold_of_soft:
+                kept[name] = getattr(theirs, name)
+                continue
+            if is_given and getattr(theirs, name) != was:
+                raise ConfigError(
+                    f"{at}{name}: the harvest {self._paths.harvest_id} was made with {was!r}, the config says "
+                    f"{getattr(theirs, name)!r}: make another harvest"
+                )
+            if at and name not in ours.unknown:
+                kept[name] = was
+        content = wanted.model_dump(exclude_unset=True) | kept
+        content.pop("unknown", None)
+        return MergeConfig.model_validate(content | ({"unknown": sorted(ours.unknown)} if ours.unknown else {}))

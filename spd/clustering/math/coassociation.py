@@ -16,10 +16,12 @@ Pairs that are alive together in fewer than half of the partitions count as 0 in
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from spd.clustering.math.kernels import coassociation_rows, coassociation_sums
+from spd.clustering.math.kernels.coassociation_rows import Table
 
 N_OTHERS = 4
 """How many other groups are named for a component, at most."""
@@ -35,14 +37,14 @@ class GroupStatistics:
     """How firm the groups of a partition are.
 
     Attributes:
-        mean, least: (n_groups,) co-association inside, over pairs that are ever alive together; NaN without pairs.
+        mean, min: (n_groups,) co-association inside, over pairs that are ever alive together; NaN without pairs.
         nearest, nearest_mean: (n_groups,) the other group with the highest mean co-association (-1: none), and that.
         own: (n,) each component's mean co-association with the others of its group; NaN when alone.
         others, other_means: (n, N_OTHERS) the other groups that it is together with most (-1: none), and how often.
     """
 
     mean: Float[np.ndarray, "n_groups"]
-    least: Float[np.ndarray, "n_groups"]
+    min: Float[np.ndarray, "n_groups"]
     nearest: Int[np.ndarray, "n_groups"]
     nearest_mean: Float[np.ndarray, "n_groups"]
     own: Float[np.ndarray, "n"]
@@ -62,13 +64,9 @@ class Coassociation:
             values, inverse = np.unique(labels[alive], return_inverse=True)
             rows[alive, member] = inverse.reshape(-1) + offset
             offset += values.size
-        groups, first, atom_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
         # Atoms in the order of their least components, so that ties are decided by components.
-        order = np.argsort(first, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(order.size)
-        self.atom_of: np.ndarray = rank[atom_of.reshape(-1)].astype(np.int64)
-        self._groups = np.ascontiguousarray(groups[order].astype(np.int64))
+        self.atom_of, first = _number_rows(rows)
+        self._groups = rows[first]
         self._n_groups = offset
 
     @property
@@ -77,24 +75,13 @@ class Coassociation:
         return len(self._groups)
 
     @property
-    def least_alive(self) -> int:
+    def min_alive(self) -> int:
         """Members in which two components must both be alive for them to be joined: half, rounded up."""
         return max(1, (self.n_members + 1) // 2)
 
     @cached_property
-    def _table(self) -> Any:
-        from spd.clustering.math.kernels.coassociation_rows import Table
-
-        atoms, members = np.nonzero(self._groups >= 0)
-        groups = self._groups[atoms, members]
-        start, listed = _lists(groups, self._n_groups)
-        return Table(
-            self._groups,
-            (self._groups >= 0).sum(axis=1).astype(np.int64),
-            np.bincount(self.atom_of, minlength=self.n_atoms).astype(np.int64),
-            start,
-            atoms[listed].astype(np.int64),
-        )
+    def _table(self) -> Table:
+        return _make_table(self._groups, self.atom_of, self._n_groups)
 
     @property
     def n_alive(self) -> Int[np.ndarray, "n"]:
@@ -110,20 +97,16 @@ class Coassociation:
 
     def matrix(self, components: Int[np.ndarray, "c"]) -> Float[np.ndarray, "c c"]:
         """(c, c) co-association between some components; 0 where never alive together, 1 on the diagonal."""
-        from spd.clustering.math.kernels.coassociation_rows import dense_block
-
         atoms, place = np.unique(self.atom_of[components], return_inverse=True)
-        block = dense_block(self._table, atoms, 1)
+        block = coassociation_rows.dense_block(self._table, atoms, 1)
         return block[place.reshape(-1)[:, None], place.reshape(-1)[None, :]].astype(np.float64)
 
     def cores(self) -> Int[np.ndarray, "n"]:
         """(n,) the core of each component; most are alone. Numbered as in `linkage_groups`."""
-        from spd.clustering.math.kernels.coassociation_rows import cores
-
         order = np.argsort(-self._table.n_alive, kind="stable")
-        core_of = cores(self._table, order, self.least_alive)
+        core_of = coassociation_rows.cores(self._table, order, self.min_alive)
         # Too rarely alive: a component's pairs with itself's likes are not alive together often enough either.
-        rare = self._table.n_alive < self.least_alive
+        rare = self._table.n_alive < self.min_alive
         labels = core_of[self.atom_of]
         is_rare = rare[self.atom_of]
         labels[is_rare] = self.n_atoms + np.arange(int(is_rare.sum()))
@@ -132,7 +115,7 @@ class Coassociation:
     def linkage_groups(self, thresholds: list[float]) -> list[Int[np.ndarray, "n"]]:
         """For each threshold (n,) groups by average linkage, numbered from the largest (see number_by_size)."""
         merges, heights = self._linkage(min(thresholds))
-        rare = (self._table.n_alive < self.least_alive)[self.atom_of]
+        rare = (self._table.n_alive < self.min_alive)[self.atom_of]
         result = []
         for threshold in thresholds:
             parent = np.arange(self.n_atoms)
@@ -145,25 +128,23 @@ class Coassociation:
             result.append(number_by_size(labels))
         return result
 
-    def _linkage(self, least: float) -> tuple[list[np.ndarray], list[float]]:
-        """Merges of atoms (kept, gone) with a mean co-association of at least `least`, in an order that is valid."""
-        from spd.clustering.math.kernels.coassociation_rows import average_linkage, dense_block
-
+    def _linkage(self, threshold: float) -> tuple[list[np.ndarray], list[float]]:
+        """Merges of atoms (kept, gone) with a mean co-association of at least the threshold, in a valid order."""
         merges: list[np.ndarray] = []
         heights: list[float] = []
-        for atoms in self._blocks(np.arange(self.n_atoms), least):
-            similarity = dense_block(self._table, atoms, self.least_alive)
+        for atoms in self._blocks(np.arange(self.n_atoms), threshold):
+            similarity = coassociation_rows.dense_block(self._table, atoms, self.min_alive)
             size = self._table.size[atoms].astype(np.float64)
-            pairs, values, n_merges = average_linkage(similarity, size, np.float32(least - _ROUNDING))
+            pairs, values, n_merges = coassociation_rows.average_linkage(
+                similarity, size, np.float32(threshold - _ROUNDING)
+            )
             merges.extend(atoms[pairs[:n_merges]])
             heights.extend(values[:n_merges].tolist())
         return merges, heights
 
     def _blocks(self, within: Int[np.ndarray, "a"], threshold: float) -> list[Int[np.ndarray, "_"]]:
         """Sets of two or more atoms that a linkage down to the threshold may join."""
-        from spd.clustering.math.kernels.coassociation_rows import link
-
-        root = link(self._table, threshold - _ROUNDING, self.least_alive)[within]
+        root = coassociation_rows.link(self._table, threshold - _ROUNDING, self.min_alive)[within]
         start, listed = _lists(root, self.n_atoms)
         blocks = []
         for group in np.flatnonzero(np.diff(start) > 1):
@@ -176,53 +157,39 @@ class Coassociation:
 
     def statistics(self, labels: Int[np.ndarray, "n"]) -> GroupStatistics:
         """How firm the groups of a partition are; components of one atom must be in one group."""
-        from spd.clustering.math.kernels.coassociation_sums import group_sums
-
         # An atom that the partition splits (rarely alive components) is taken apart first.
-        split = Coassociation._split(self, labels)
-        group_of = np.zeros(split.n_atoms, np.int64)
-        group_of[split.atom_of] = labels
+        at, first = _number_rows(np.stack([self.atom_of, labels], axis=1))
+        table = (
+            self._table
+            if first.size == self.n_atoms
+            else _make_table(self._groups[self.atom_of[first]], at, self._n_groups)
+        )
+        group_of = np.zeros(first.size, np.int64)
+        group_of[at] = labels
         start, atoms = _lists(group_of, int(labels.max(initial=-1)) + 1)
-        inside, nearest, nearest_mean, own, others, means = group_sums(split._table, group_of, start, atoms, N_OTHERS)
+        inside, nearest, nearest_mean, own, others, means = coassociation_sums.group_sums(
+            table, group_of, start, atoms, N_OTHERS
+        )
         has_pairs = inside[:, 2] > 0
         mean = np.divide(inside[:, 0], inside[:, 2], out=np.full(len(inside), np.nan), where=has_pairs)
-        least = np.where(has_pairs, inside[:, 1], np.nan)
-        at = split.atom_of
-        return GroupStatistics(mean, least, nearest, nearest_mean, own[at], others[at], means[at])
-
-    def _split(self, labels: Int[np.ndarray, "n"]) -> "Coassociation":
-        pairs = np.stack([self.atom_of, labels], axis=1)
-        values, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
-        if len(values) == self.n_atoms:
-            return self
-        order = np.argsort(first, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(order.size)
-        split = object.__new__(Coassociation)
-        split.n_members, split.n, split._n_groups = self.n_members, self.n, self._n_groups
-        split.atom_of = rank[inverse.reshape(-1)].astype(np.int64)
-        split._groups = np.ascontiguousarray(self._groups[values[order][:, 0]])
-        return split
+        minimum = np.where(has_pairs, inside[:, 1], np.nan)
+        return GroupStatistics(mean, minimum, nearest, nearest_mean, own[at], others[at], means[at])
 
     def ambiguous_pairs(self, low: float = 0.1, high: float = 0.9) -> tuple[int, int]:
         """Pairs of components with low < co-association < high, and pairs that are together at least once.
 
         Divided by the number of pairs the first is the PAC (Senbabaoglu, Michailidis and Li 2014).
         """
-        from spd.clustering.math.kernels.coassociation_sums import ambiguous_pairs
-
-        ambiguous, ever = ambiguous_pairs(self._table, low, high)
+        ambiguous, ever = coassociation_sums.ambiguous_pairs(self._table, low, high)
         return int(ambiguous), int(ever)
 
     def image(self, order: Int[np.ndarray, "c"], n_bins: int) -> Float[np.ndarray, "n_bins n_bins"]:
         """Mean co-association between runs of components: `order` cut into n_bins pieces of (nearly) equal length."""
-        from spd.clustering.math.kernels.coassociation_sums import image
-
         bins = np.arange(order.size) * n_bins // order.size
         rows, times = np.unique(np.stack([self.atom_of[order], bins], axis=1), axis=0, return_counts=True)
         atom_bins = np.concatenate([rows, times[:, None]], axis=1).astype(np.int64)
         sizes = np.bincount(bins, minlength=n_bins)
-        return image(self._table, atom_bins, n_bins) / np.maximum(np.outer(sizes, sizes), 1)
+        return coassociation_sums.image(self._table, atom_bins, n_bins) / np.maximum(np.outer(sizes, sizes), 1)
 
 
 def number_by_size(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
@@ -232,6 +199,24 @@ def number_by_size(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     rank = np.empty(order.size, np.int64)
     rank[order] = np.arange(order.size)
     return rank[inverse.reshape(-1)]
+
+
+def _make_table(groups: Int[np.ndarray, "a n_members"], atom_of: Int[np.ndarray, "n"], n_groups: int) -> Table:
+    """What the kernels need of atoms: their group in each member (0 .. n_groups - 1 over all members, -1: dead)."""
+    is_alive = groups >= 0
+    atoms, members = np.nonzero(is_alive)
+    start, listed = _lists(groups[atoms, members], n_groups)
+    sizes = np.bincount(atom_of, minlength=len(groups)).astype(np.int64)
+    return Table(groups, is_alive.sum(axis=1).astype(np.int64), sizes, start, atoms[listed].astype(np.int64))
+
+
+def _number_rows(rows: Int[np.ndarray, "n c"]) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "a"]]:
+    """The different rows in the order of their first occurrence: each row's number, and where each first occurs."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    return rank[inverse.reshape(-1)], first[order]
 
 
 def _lists(keys: Int[np.ndarray, "c"], n_keys: int) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "c"]]:

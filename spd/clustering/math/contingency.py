@@ -1,21 +1,23 @@
 """Pairs of partitions made ready for the kernels, and the measures that are functions of contingency counts.
 
-A member of an ensemble becomes a `Path`: its merges, named and laid out for the kernels, and the number of merges
+A member of an ensemble becomes a `MergePath`: its merges, named and laid out for the kernels, and the number of merges
 done at each iteration. A single partition becomes labels 0 .. k-1. Sources of the formulas: Meila 2007 (variation of
 information), Hubert and Arabie 1985 (adjusted Rand), Vinh, Epps and Bailey 2010 (adjusted mutual information).
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from spd.clustering.math.kernels.contingency_counts import expected_mutual_information, sums_of_labels, x_log_x_table
+from spd.clustering.math.kernels.contingency_table import labels_after, lay_out
+
 COUNT_METHODS = ("pair_disagreement", "adjusted_rand", "variation_of_information")
 
 
-@dataclass(frozen=True, eq=False)
-class Path:
+class MergePath(NamedTuple):
     """A partition that starts with n singletons and merges.
 
     Attributes:
@@ -36,14 +38,12 @@ class Path:
         component_merges: Int[np.ndarray, "n_merges 2"],
         n_components: int,
         ends: Int[np.ndarray, "T"] | None = None,
-    ) -> "Path":
+    ) -> "MergePath":
         """Merges given by one component of each of the two groups; by default one merge an iteration.
 
         Raises:
             ValueError: there is no such component, or the two are in the same group already.
         """
-        from spd.clustering.math.kernels.contingency_table import lay_out
-
         merges = np.ascontiguousarray(component_merges, np.int64).reshape(-1, 2)
         if merges.size and not 0 <= merges.min() <= merges.max() < n_components:
             raise ValueError(f"merges name components {merges.min()} .. {merges.max()} of {n_components}")
@@ -53,8 +53,6 @@ class Path:
 
     def labels(self, iteration: int) -> Int[np.ndarray, "n"]:
         """(n,) labels 0 .. k-1 of the partition at an iteration."""
-        from spd.clustering.math.kernels.contingency_table import labels_after
-
         return compact_labels(labels_after(self.big, self.small, self.start.size, int(self.ends[iteration])))
 
 
@@ -64,10 +62,8 @@ def compact_labels(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 
 
 @lru_cache(maxsize=4)
-def x_log_x(n: int) -> Float[np.ndarray, "n+1"]:
+def x_log_x(n: int) -> Float[np.ndarray, "n_plus_1"]:
     """(n + 1,) table of x log x in nats."""
-    from spd.clustering.math.kernels.contingency_counts import x_log_x_table
-
     table = x_log_x_table(n)
     table.flags.writeable = False
     return table
@@ -105,8 +101,6 @@ def adjusted_mutual_info_distance(labels_a: Int[np.ndarray, "n"], labels_b: Int[
     groups; groups of equal size have equal terms, so here they are summed once. Where nearly all components are
     alone the index is a quotient of tiny differences: there both carry a rounding error of some 1e-7.
     """
-    from spd.clustering.math.kernels.contingency_counts import expected_mutual_information, sums_of_labels
-
     n = labels_a.size
     labels_a, labels_b = compact_labels(labels_a), compact_labels(labels_b)
     sizes_a, sizes_b = np.bincount(labels_a), np.bincount(labels_b)
@@ -120,13 +114,13 @@ def adjusted_mutual_info_distance(labels_a: Int[np.ndarray, "n"], labels_b: Int[
         *np.unique(sizes_a, return_counts=True), *np.unique(sizes_b, return_counts=True), n, _log_factorial(n)
     )
     room = (entropy_a + entropy_b) / 2 - expected
-    least = float(np.finfo(np.float64).eps)
-    room = min(room, -least) if room < 0 else max(room, least)
+    tiny = float(np.finfo(np.float64).eps)
+    room = min(room, -tiny) if room < 0 else max(room, tiny)
     return float(1 - (information - expected) / room)
 
 
 @lru_cache(maxsize=4)
-def _log_factorial(n: int) -> Float[np.ndarray, "n+1"]:
+def _log_factorial(n: int) -> Float[np.ndarray, "n_plus_1"]:
     from scipy.special import gammaln
 
     return np.asarray(gammaln(np.arange(n + 1) + 1.0))

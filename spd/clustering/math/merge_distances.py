@@ -9,7 +9,6 @@
 Pairs of members are independent; they run in threads, as the kernels release the interpreter.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -20,7 +19,12 @@ from jaxtyping import Float, Int
 
 from spd.clustering.consts import DISTANCES_METHODS, DistancesArray
 from spd.clustering.math import contingency
-from spd.clustering.math.contingency import Path
+from spd.clustering.math.arrays import as_numpy
+from spd.clustering.math.contingency import MergePath
+from spd.clustering.math.kernels.contingency_counts import sums_of_labels, sums_of_merges
+from spd.clustering.math.kernels.distance_rows import merges_of_rows
+from spd.clustering.math.kernels.matching_update import matched_weight_of_labels, matched_weights_of_merges
+from spd.machine import available_cores
 
 AMI_GRID = 200
 """adjusted_mutual_info is computed at no more than this many iterations, NaN at the others."""
@@ -74,7 +78,7 @@ def distances_from_merges(
     """
     _check_method(method)
     n_iters = min((len(merges) for merges in component_merges), default=0)
-    paths = [Path.from_merges(np.asarray(merges)[:n_iters], n_components) for merges in component_merges]
+    paths = [MergePath.from_merges(np.asarray(merges)[:n_iters], n_components) for merges in component_merges]
     return _fill(len(paths), n_iters, lambda i, j: distances_of_paths(paths[i], paths[j], method))
 
 
@@ -96,20 +100,17 @@ def to_symmetric(distances: Float[np.ndarray, "*batch n_ens n_ens"]) -> Float[np
     return lower + np.swapaxes(lower, -1, -2)
 
 
-def distances_of_paths(path_a: Path, path_b: Path, method: str) -> Float[np.ndarray, "T"]:
+def distances_of_paths(path_a: MergePath, path_b: MergePath, method: str) -> Float[np.ndarray, "T"]:
     """(T,) the distance of two members at each iteration."""
-    from spd.clustering.math.kernels.contingency_counts import sums_of_merges
-    from spd.clustering.math.kernels.matching_update import matched_weights_of_merges
-
     n = path_a.start.size
     table = contingency.x_log_x(n)
-    both = (path_a.big, path_a.small, path_a.start, path_b.big, path_b.small, path_b.start, path_a.ends, path_b.ends)
+    both = (*path_a[:3], *path_b[:3], path_a.ends, path_b.ends)
     if method in contingency.COUNT_METHODS:
         pairs, entropies = sums_of_merges(*both, table)
         return contingency.measure_from_sums(pairs, entropies, n, method)
     if method == "adjusted_mutual_info":
         values = np.full(path_a.ends.size, np.nan)
-        for t in _grid(path_a.ends.size, method):
+        for t in _grid(path_a.ends.size, method).tolist():
             values[t] = contingency.adjusted_mutual_info_distance(path_a.labels(t), path_b.labels(t))
         return values
     is_jaccard = method == "matching_dist"
@@ -119,9 +120,6 @@ def distances_of_paths(path_a: Path, path_b: Path, method: str) -> Float[np.ndar
 
 def distance_of_labels(labels_a: Int[np.ndarray, "n"], labels_b: Int[np.ndarray, "n"], method: str) -> float:
     """The distance of two partitions given by labels 0 .. k-1."""
-    from spd.clustering.math.kernels.contingency_counts import sums_of_labels
-    from spd.clustering.math.kernels.matching_update import matched_weight_of_labels
-
     n = labels_a.size
     k_a, k_b = (int(labels.max(initial=-1)) + 1 for labels in (labels_a, labels_b))
     if method == "adjusted_mutual_info":
@@ -134,17 +132,15 @@ def distance_of_labels(labels_a: Int[np.ndarray, "n"], labels_b: Int[np.ndarray,
     return float(_from_weights(np.array([weight]), np.array([k_a]), np.array([k_b]), n, is_jaccard)[0])
 
 
-def path_of_rows(rows: Int[np.ndarray, "n_iters n_components"]) -> Path | None:
+def path_of_rows(rows: Int[np.ndarray, "n_iters n_components"]) -> MergePath | None:
     """The merges that lead from singletons through all rows, or None where a row does more than join groups."""
-    from spd.clustering.math.kernels.distance_rows import merges_of_rows
-
     n_iters, n = rows.shape
     if rows.size and not 0 <= rows.min() <= rows.max() < 4 * n:  # the kernel keeps a table of labels
         rows = np.stack([contingency.compact_labels(row) for row in rows])
     merges = np.empty((max(n - 1, 0), 2), np.int64)
     ends = np.zeros(n_iters, np.int64)
     n_merges = merges_of_rows(np.ascontiguousarray(rows), int(rows.max(initial=-1)) + 1, merges, ends)
-    return None if n_merges < 0 else Path.from_merges(merges[:n_merges], n, ends)
+    return None if n_merges < 0 else MergePath.from_merges(merges[:n_merges], n, ends)
 
 
 def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
@@ -153,8 +149,6 @@ def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
     Raises:
         ValueError: ragged, of another shape, or not of integers.
     """
-    from spd.clustering.math.arrays import as_numpy
-
     try:
         labels = as_numpy(array)
     except ValueError as error:
@@ -166,9 +160,11 @@ def as_labels(array: Any, ndim: int, what: str) -> Int[np.ndarray, "..."]:
 
 
 def _from_weights(weights: np.ndarray, k_a: np.ndarray, k_b: np.ndarray, n: int, is_jaccard: bool) -> np.ndarray:
-    if is_jaccard:
-        return np.maximum(np.maximum(k_a, k_b) - weights, 0.0)
-    return n - weights
+    if not is_jaccard:
+        return n - weights
+    distances = np.maximum(k_a, k_b) - weights
+    # Partitions that differ are at least 1 / n apart: what is nearer to 0 is what the sums were rounded by.
+    return np.where(distances < 1 / (2 * max(n, 1)), 0.0, distances)
 
 
 def _grid(n_iters: int, method: str) -> Int[np.ndarray, "_"]:
@@ -184,19 +180,12 @@ def _fill(n_ens: int, n_iters: int, distances_of_pair: Callable[[int, int], np.n
         return distances
     # The first pair runs alone: it compiles, or loads, the kernels.
     distances[:, pairs[0][1], pairs[0][0]] = distances_of_pair(*pairs[0])
-    with ThreadPoolExecutor(_n_threads()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for (low, high), values in zip(
             pairs[1:], pool.map(lambda pair: distances_of_pair(*pair), pairs[1:]), strict=True
         ):
             distances[:, high, low] = values
     return distances
-
-
-def _n_threads() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_method(method: str) -> None:

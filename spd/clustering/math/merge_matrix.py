@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -23,7 +23,7 @@ class GroupMerge:
     group_idxs: Int[np.ndarray, "n_components"]
     k_groups: int
 
-    def __init__(self, group_idxs: ArrayLike, k_groups: int) -> None:
+    def __init__(self, group_idxs: ArrayLike, k_groups: SupportsInt) -> None:
         idxs = as_numpy(group_idxs)
         if idxs.ndim != 1 or (idxs.size and idxs.dtype.kind not in "iu"):
             raise ValueError(f"group_idxs must be a vector of integers, got shape {idxs.shape} of {idxs.dtype}")
@@ -90,31 +90,28 @@ class GroupMerge:
         """(k_groups,) the number of components in each group."""
         return np.bincount(self.group_idxs, minlength=self.k_groups).astype(np.int64)
 
-    def components_in_group_mask(self, group_idx: int) -> Bool[np.ndarray, "n_components"]:
+    def components_in_group_mask(self, group_idx: SupportsInt) -> Bool[np.ndarray, "n_components"]:
         """(n_components,) which components are in the group.
 
         Raises:
             ValueError: there is no such group.
         """
-        self._check_group(group_idx)
-        return self.group_idxs == group_idx
+        return self.group_idxs == self._checked_group(group_idx)
 
-    def components_in_group(self, group_idx: int) -> list[int]:
+    def components_in_group(self, group_idx: SupportsInt) -> list[int]:
         """The indices of the group's components, ascending."""
         return [int(i) for i in np.flatnonzero(self.components_in_group_mask(group_idx))]
 
-    def merge_groups(self, group_a: int, group_b: int) -> "GroupMerge":
+    def merge_groups(self, group_a: SupportsInt, group_b: SupportsInt) -> "GroupMerge":
         """The partition after one merge. The merged group takes the smaller of the two indices, and the indices
         above the larger one move down by one.
 
         Raises:
             ValueError: a group does not exist, or both are the same.
         """
-        self._check_group(group_a)
-        self._check_group(group_b)
-        if group_a == group_b:
-            raise ValueError(f"cannot merge group {group_a} with itself")
-        low, high = sorted((int(group_a), int(group_b)))
+        low, high = sorted((self._checked_group(group_a), self._checked_group(group_b)))
+        if low == high:
+            raise ValueError(f"cannot merge group {low} with itself")
         idxs = self.group_idxs.copy()
         idxs[idxs == high] = low
         idxs[idxs > high] -= 1
@@ -135,9 +132,11 @@ class GroupMerge:
         if require_nonempty and empty.size:
             raise ValueError(f"group {empty[0]} is empty ({empty.size} empty groups)")
 
-    def _check_group(self, group_idx: int) -> None:
-        if not 0 <= group_idx < self.k_groups:
-            raise ValueError(f"there is no group {group_idx}, groups are 0 .. {self.k_groups - 1}")
+    def _checked_group(self, group_idx: SupportsInt) -> int:
+        group = int(group_idx)
+        if not 0 <= group < self.k_groups:
+            raise ValueError(f"there is no group {group}, groups are 0 .. {self.k_groups - 1}")
+        return group
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GroupMerge):

@@ -29,15 +29,17 @@ def smallest_int_dtype(largest: int) -> np.dtype:
     return np.dtype(np.int64)
 
 
-def pairs_to_component_merges(
-    selected_pairs: Int[np.ndarray, "n_iters 2"], n_components: int
-) -> Int[np.ndarray, "n_iters 2"]:
+def pairs_to_component_merges(selected_pairs: np.ndarray, n_components: int) -> Int[np.ndarray, "n_iters 2"]:
     """(kept, absorbed) least components of each merge, from group indices just before it (in either order).
 
     O(T log n).
 
+    Args:
+        selected_pairs: (n_iters, 2) integers.
+        n_components: how many there are.
+
     Raises:
-        ValueError: a merge names a group that does not exist at that point, or the same one twice.
+        ValueError: not such an array; a merge names a group that does not exist at that point, or the same one twice.
     """
     pairs = _as_merges(selected_pairs, n_components, "selected_pairs")
     merges = np.empty(pairs.shape, np.int64)

@@ -16,11 +16,12 @@ from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.errors import DamagedFileError, SPDError
 from spd.files.atomic import atomic_write
+from spd.files.checked import read_npz
 
 VERSION = 2
-SECONDS = 30.0
+MIN_SECONDS = 30.0
 """The least time between two checkpoints."""
-SHARE = 0.04
+MAX_SHARE = 0.04
 """The most of the run's time that writing checkpoints may take."""
 
 _INT_ROWS = (kernel.PARTNER, kernel.FRESH, kernel.SEEN)
@@ -52,7 +53,7 @@ class Checkpoint:
 
     def write_if_due(self, engine: MergeEngine) -> None:
         """Write when the last one is long enough ago."""
-        if time.monotonic() - self._written > max(SECONDS, self._duration / SHARE):
+        if time.monotonic() - self._written > max(MIN_SECONDS, self._duration / MAX_SHARE):
             self.write(engine)
 
     def write(self, engine: MergeEngine) -> None:
@@ -99,8 +100,6 @@ class Checkpoint:
         state.random[:] = arrays["random"]
 
     def _read(self, engine: MergeEngine) -> dict[str, np.ndarray]:
-        from spd.files.checked import read_npz
-
         damaged = f"{self.path}: not a whole checkpoint of this version; delete it to start over"
         arrays = read_npz(self.path, list(_SHAPES))
         if any(arrays[name].ndim != ndim for name, ndim in _SHAPES.items()) or int(arrays["version"]) != VERSION:

@@ -9,11 +9,11 @@ from spd.clustering.merge_engine.representation import row_id_type, rows_that_fi
 from spd.clustering.merge_engine.workers import Workers
 
 
-def compacted(state: State, memory: int, run: Workers) -> State:
+def compacted(state: State, memory: int, workers: Workers) -> State:
     """The same groups in containers 0 .. k - 1, in group order.
 
     Memberships are renumbered in place, so `state` cannot be used any more. Rows of coactivation that were kept stay,
-    and there is room for further ones, as far as `memory` (bytes) allows: `fill_rows` fills them, once `state` is gone.
+    and there is room for more, as far as `memory` (bytes) allows: `fill_rows` fills them, once `state` is gone.
     """
     k, n = int(state.at[kernel.K_ALIVE]), state.ints.shape[1]
     alive = state.ints[kernel.ALIVE, :k].copy()
@@ -27,7 +27,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
     partner = ints[kernel.PARTNER]
     partner[partner >= 0] = new_of[partner[partner >= 0]]
     old_kept = ints[kernel.KEPT].copy()
-    rows, kept, n_free = _moved_rows(state, alive, old_kept, rows_that_fit(k, state.rows.itemsize, memory), run)
+    rows, kept, n_free = _moved_rows(state, alive, old_kept, rows_that_fit(k, state.rows.itemsize, memory), workers)
     ints[kernel.KEPT] = kept
     ints[kernel.FREE, :n_free] = np.arange(len(rows) - n_free, len(rows))
     state.at[kernel.N_FREE] = n_free
@@ -43,7 +43,7 @@ def compacted(state: State, memory: int, run: Workers) -> State:
 
 
 def _moved_rows(
-    state: State, alive: np.ndarray, old_kept: np.ndarray, capacity: int, run: Workers
+    state: State, alive: np.ndarray, old_kept: np.ndarray, capacity: int, workers: Workers
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows for the live containers only: the array, which row each has (-1: none), how many at the end are free."""
     k = len(alive)
@@ -52,7 +52,7 @@ def _moved_rows(
     kept = np.full(k, -1, np.int64)
     kept[holders] = np.arange(len(holders))
     places = old_kept[holders]
-    run(
+    workers(
         lambda first, last: samples.gather_rows(state.rows, places[first:last], alive, rows[first:last]),
         len(holders),
     )

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import MergeEngine
 from spd.clustering.merge_engine.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""What `signal.getsignal` returns."""
 
 SECONDS_PER_CALL = 0.1
 """A kernel cannot be interrupted, so each call makes about so many seconds' worth of merges."""
@@ -24,15 +27,18 @@ MDL_MARGIN = 0.01
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a merge ended.
+
+    Attributes:
+        n_merges: merges that count.
+        is_complete: False: it was interrupted.
+    """
 
     n_merges: int
-    """Merges that count."""
     is_complete: bool
-    """False: it was interrupted."""
 
 
-def run(
+def drive_engine(
     engine: MergeEngine,
     observe: Callable[[int], object] | None = None,
     *,
@@ -46,7 +52,7 @@ def run(
     Args:
         observe: called with the number of each merge, in order.
         next_state: for the number of a merge, the number of the first one from there on that is to be observed before
-            any further merge is made; None: all of them.
+            another merge is made; None: all of them.
         checkpoint: written now and then, and on an interrupt. SIGTERM then counts as an interrupt.
     """
     display = Progress(engine, progress)
@@ -63,10 +69,10 @@ def run(
     with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
         try:
             while not engine.is_finished:
-                most = engine.options.n_merges
+                limit = engine.options.n_merges
                 if observe is not None:
-                    most = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
-                pace.advance(engine, most)
+                    limit = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
+                pace.advance(engine, limit)
                 interrupts.raise_deferred()
                 end = minimum.passed_at() if stop_at_minimum else None
                 show(engine.n_done if end is None else end)
@@ -93,14 +99,14 @@ class _Pace:
     def __init__(self) -> None:
         self._n_merges = 1
 
-    def advance(self, engine: MergeEngine, most: int) -> None:
-        """Make merges, at most so many."""
+    def advance(self, engine: MergeEngine, limit: int) -> None:
+        """Make merges, at most `limit`."""
         started = time.monotonic()
-        engine.advance(max(1, min(self._n_merges, most)))
+        engine.advance(max(1, min(self._n_merges, limit)))
         took = time.monotonic() - started
         if took > SECONDS_PER_CALL:
             self._n_merges = max(1, self._n_merges // 2)
-        elif took < SECONDS_PER_CALL / 2 and self._n_merges <= most:
+        elif took < SECONDS_PER_CALL / 2 and self._n_merges <= limit:
             self._n_merges *= 2
 
 
@@ -109,7 +115,7 @@ class _Minimum:
 
     def __init__(self, engine: MergeEngine) -> None:
         self._engine = engine
-        self._least = engine.initial_mdl
+        self._minimum = engine.initial_mdl
         self._looked_at = 0
 
     def passed_at(self) -> int | None:
@@ -117,8 +123,8 @@ class _Minimum:
         while self._looked_at < self._engine.n_done:
             mdl = self._engine.cost_and_mdl(self._looked_at)[1]
             self._looked_at += 1
-            self._least = min(self._least, mdl)
-            if mdl > self._least * (1 + MDL_MARGIN):
+            self._minimum = min(self._minimum, mdl)
+            if mdl > self._minimum * (1 + MDL_MARGIN):
                 return self._looked_at
         return None
 
@@ -133,7 +139,7 @@ class _Interrupts:
     def __init__(self, engine: MergeEngine, *, sigterm: bool) -> None:
         self._engine = engine
         self._sigterm = sigterm
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
         self._deferred: int | None = None
         self._is_held = False
 
@@ -159,7 +165,7 @@ class _Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, further interrupts wait, too; there has been one, so that they need not be told after it."""
+        """Inside, other interrupts wait, too; there has been one, so that nothing need be done about them later."""
         self._is_held = True
         try:
             yield

@@ -24,23 +24,29 @@ LARGE_ENTRIES = 2_000_000
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What to do, apart from the data."""
+    """What to do, apart from the data.
+
+    Attributes:
+        sampler: range, mcmc or exp_rank.
+        parameter: threshold, temperature or decay.
+        alpha: weight of a group's rank against its index.
+        n_merges: how many to make, at most.
+        need_active: only pairs that are active together may be merged.
+        memory: bytes of coactivations that may be kept.
+        n_threads: of the kernels that can be shared out.
+        use_bits: bitsets instead of sparse rows; None: chosen by estimated work.
+        large: merges that move so many samples are shared between threads; None: chosen by the length of the rows.
+    """
 
     sampler: str
-    """range, mcmc or exp_rank."""
     parameter: float
-    """Threshold, temperature or decay."""
     alpha: float
     n_merges: int
     need_active: bool = False
-    """Only pairs that are active together may be merged."""
     memory: int = 1 << 33
-    """Bytes of coactivations that may be kept."""
     n_threads: int = 1
     use_bits: bool | None = None
-    """None: chosen by estimated work."""
     large: int | None = None
-    """Merges that move so many samples are shared between threads; None: chosen by the length of the rows."""
 
 
 class MergeEngine:

@@ -7,12 +7,12 @@ from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.workers import Workers
 
-PART = 4_096
+MIN_PART = 4_096
 """Samples that one call of a kernel absorbs, at least."""
-MOST_PARTS = 32
+MAX_PARTS = 32
 
 
-def join_large(state: State, run: Workers) -> float:
+def join_large(state: State, workers: Workers) -> float:
     """Make the samples of the group that waits samples of the one that it is merged into; returns c_ij.
 
     What each part adds to the row is summed in the order of the parts, which do not depend on the number of threads:
@@ -21,7 +21,7 @@ def join_large(state: State, run: Workers) -> float:
     i, j = int(state.at[kernel.WAITING_I]), int(state.at[kernel.WAITING_J])
     if join.marking_pays(state, i, j):
         size = int(state.ints[kernel.SIZE, i])
-        run(lambda first, last: samples.mark_part(state, i, first, last), size, 8 * _part(size))
+        workers(lambda first, last: samples.mark_part(state, i, first, last), size, 8 * _part(size))
         state.at[kernel.MARKED] = i
     size = int(state.ints[kernel.SIZE, j])
     part = _part(size)
@@ -33,11 +33,11 @@ def join_large(state: State, run: Workers) -> float:
         number = first // part
         common[number] = samples.absorb_part(state, i, j, first, last, added[number])
 
-    run(absorb, size, part)
+    workers(absorb, size, part)
     for row in added:
         state.spare[kernel.ADD] += row
     return float(sum(common.tolist()))
 
 
 def _part(size: int) -> int:
-    return max(PART, -(-size // MOST_PARTS))
+    return max(MIN_PART, -(-size // MAX_PARTS))

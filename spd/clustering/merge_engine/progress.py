@@ -3,9 +3,12 @@
 import logging
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 from spd.clustering.merge_engine.engine import MergeEngine
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +20,10 @@ class Progress:
 
     def __init__(self, engine: MergeEngine, wanted: bool) -> None:
         self._engine = engine
-        self._bar: Any = None
+        self._bar = _bar(engine) if wanted and sys.stderr.isatty() else None
         self._wanted = wanted
         self._first = engine.n_done
-        self._started = self._told = time.monotonic()
-        if wanted and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=engine.options.n_merges, initial=engine.n_done, desc="merging", unit="merge")
+        self._started = self._reported = time.monotonic()
 
     def update(self) -> None:
         """Show what is new."""
@@ -33,9 +32,9 @@ class Progress:
             if done > self._bar.n:
                 self._bar.set_postfix(groups=self._engine.k_groups, cost=f"{self._cost():.4g}", refresh=False)
                 self._bar.update(done - self._bar.n)
-        elif self._wanted and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
-            rate = (done - self._first) / (self._told - self._started)
+        elif self._wanted and time.monotonic() - self._reported > SECONDS_BETWEEN_LINES:
+            self._reported = time.monotonic()
+            rate = (done - self._first) / (self._reported - self._started)
             left = (self._engine.options.n_merges - done) / rate if rate > 0 else float("inf")
             logger.info(
                 "merge %d of %d, %d groups left, cost %.4g, about %.0f s left",
@@ -54,3 +53,9 @@ class Progress:
     def _cost(self) -> float:
         done = self._engine.n_done
         return self._engine.cost_and_mdl(done - 1)[0] if done else 0.0
+
+
+def _bar(engine: MergeEngine) -> "tqdm[NoReturn]":
+    from tqdm import tqdm
+
+    return tqdm(total=engine.options.n_merges, initial=engine.n_done, desc="merging", unit="merge")

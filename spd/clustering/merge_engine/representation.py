@@ -25,12 +25,17 @@ INT32_SAMPLES = 2**31 - 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What `choose` decided."""
+    """What `choose` decided.
+
+    Attributes:
+        use_bits: bitsets; else sparse rows.
+        dtype: of the coactivations.
+        n_rows: rows of coactivation that are kept: n_components, or what memory allows.
+    """
 
     use_bits: bool
     dtype: type
     n_rows: int
-    """Rows of coactivation that are kept: n_components, or what memory allows."""
 
 
 def choose(memberships: Memberships, memory: int) -> Plan:
@@ -78,7 +83,7 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     )
 
 
-def first_rows(state: State, run: Workers) -> None:
+def first_rows(state: State, workers: Workers) -> None:
     """Count the coactivations of single components into `state.rows`: all of them, or as many rows as there are."""
     n_rows, n = state.rows.shape
     kept = state.ints[kernel.KEPT]
@@ -86,18 +91,18 @@ def first_rows(state: State, run: Workers) -> None:
     state.at[kernel.N_FREE] = n_rows
     state.ints[kernel.FREE, :n_rows] = np.arange(n_rows)
     if n_rows < n:
-        fill_rows(state, run)
+        fill_rows(state, workers)
         return
     kept[:] = np.arange(n)
     state.at[kernel.N_FREE] = 0
     if state.at[kernel.IS_BITS]:
-        run(lambda first, last: bits.count_upper_bits(state.bits, first, last, state.rows), n)
+        workers(lambda first, last: bits.count_upper_bits(state.bits, first, last, state.rows), n)
     else:
-        run(lambda first, last: samples.count_upper_rows(state, first, last), n)
-    run(lambda first, last: samples.mirror_upper(state.rows, first, last), n)
+        workers(lambda first, last: samples.count_upper_rows(state, first, last), n)
+    workers(lambda first, last: samples.mirror_upper(state.rows, first, last), n)
 
 
-def fill_rows(state: State, run: Workers) -> None:
+def fill_rows(state: State, workers: Workers) -> None:
     """Use the free rows for the most frequent groups that have none."""
     ints = state.ints
     k = int(state.at[kernel.K_ALIVE])
@@ -109,7 +114,7 @@ def fill_rows(state: State, run: Workers) -> None:
     wanted = np.sort(without[np.argsort(-ints[kernel.SIZE, without], kind="stable")[:n_new]])
     left = int(state.at[kernel.N_FREE]) - n_new
     places = ints[kernel.FREE, left : left + n_new].copy()
-    run(lambda first, last: bounds.fill_rows(state, wanted[first:last], places[first:last]), n_new)
+    workers(lambda first, last: bounds.fill_rows(state, wanted[first:last], places[first:last]), n_new)
     ints[kernel.KEPT, wanted] = places
     state.at[kernel.N_FREE] = left
 

@@ -1,7 +1,18 @@
 """Histories of merges: what was merged, at what cost, and the partitions that follow; the public face of this room."""
 
 from spd.clustering.merge_history.ensemble import MergeHistoryEnsemble
-from spd.clustering.merge_history.history import MergeHistory, MergeState
-from spd.clustering.merge_history.partitions import IterationError, Partitions
+from spd.clustering.merge_history.foreign_ensemble import origin_histories, read_foreign_ensemble
+from spd.clustering.merge_history.history import MergeHistory
+from spd.clustering.merge_history.partitions import IterationError, MergeState, Partitions
+from spd.clustering.merge_history.record import HistoryDetails
 
-__all__ = ["IterationError", "MergeHistory", "MergeHistoryEnsemble", "MergeState", "Partitions"]
+__all__ = [
+    "HistoryDetails",
+    "IterationError",
+    "MergeHistory",
+    "MergeHistoryEnsemble",
+    "MergeState",
+    "Partitions",
+    "origin_histories",
+    "read_foreign_ensemble",
+]

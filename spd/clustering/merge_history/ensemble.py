@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from spd.clustering.consts import ComponentLabels, DistancesArray, DistancesMethod, MergesArray
+from spd.clustering.math.merge_distances import distances_from_merges
+from spd.clustering.math.merge_paths import smallest_int_dtype, to_least_components
 from spd.clustering.merge_config import MergeConfig
+from spd.clustering.merge_history.history import MergeHistory
 from spd.errors import SPDError
-
-if TYPE_CHECKING:
-    from spd.clustering.merge_history.history import MergeHistory
+from spd.files.atomic import atomic_write
+from spd.files.zip_writer import ZipWriter
 
 MERGE_ARRAY_LIMIT = 4 * 2**30
 """Bytes of the merge array before compression; beyond it only every s-th iteration is written."""
@@ -26,15 +29,15 @@ class MergeHistoryEnsemble:
     The columns of everything here are the union of the members' labels, sorted as strings (`component_labels`).
     """
 
-    data: "list[MergeHistory]" = field(default_factory=list)
+    data: list[MergeHistory] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __iter__(self) -> "Iterator[MergeHistory]":
+    def __iter__(self) -> Iterator[MergeHistory]:
         return iter(self.data)
 
-    def __getitem__(self, member: int) -> "MergeHistory":
+    def __getitem__(self, member: int) -> MergeHistory:
         return self.data[member]
 
     @property
@@ -84,15 +87,13 @@ class MergeHistoryEnsemble:
         """Number of components in the union."""
         return len(self.component_labels)
 
-    def columns(self) -> list[np.ndarray]:
+    def columns(self) -> list[Int[np.ndarray, "_"]]:
         """For each member (its n_components,) int64: the column of each of its components."""
         column = {label: index for index, label in enumerate(self.component_labels)}
         return [np.array([column[label] for label in history.labels], np.int64) for history in self.data]
 
-    def component_merges(self) -> list[np.ndarray]:
-        """For each member (T_i, 2) int64: the least columns (kept, absorbed) of the groups it merged."""
-        from spd.clustering.math.merge_paths import to_least_components
-
+    def component_merges(self) -> list[Int[np.ndarray, "_ 2"]]:
+        """For each member (T_i, 2) int64: the first columns (kept, absorbed) of the groups it merged."""
         n_columns = self.c_components
         return [
             to_least_components(columns[history.component_merges], n_columns)
@@ -125,11 +126,11 @@ class MergeHistoryEnsemble:
             "n_iters_max": self.n_iters_max,
             "n_iters_range": list(self.n_iters_range),
             "c_components": self.c_components,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.for_history(),
             "history_metadatas": [history.metadata() for history in self.data],
         }
 
-    def save_merge_array(self, path: Path, *, max_bytes: int = MERGE_ARRAY_LIMIT) -> np.ndarray:
+    def save_merge_array(self, path: Path, *, max_bytes: int = MERGE_ARRAY_LIMIT) -> Int[np.ndarray, "rows"]:
         """Write `normalized()[0]` as `merge_array` of an .npz file, a block at a time, whole or not at all.
 
         Where it would take more than `max_bytes`, only every s-th iteration is written, the last one among them, for
@@ -141,9 +142,6 @@ class MergeHistoryEnsemble:
         Raises:
             SPDError: there is no member; the file cannot be written.
         """
-        from spd.files.atomic import atomic_write
-        from spd.files.zip_writer import ZipWriter
-
         dtype, n_iters = self._merges_dtype(), self.n_iters_min
         bytes_a_row = self.n_ensemble * self.c_components * dtype.itemsize
         step = max(1, -(-n_iters * bytes_a_row // max_bytes))
@@ -160,8 +158,6 @@ class MergeHistoryEnsemble:
         Raises:
             SPDError: there is no member. ValueError: the method is not known.
         """
-        from spd.clustering.math.merge_distances import distances_from_merges
-
         self._lengths()
         return distances_from_merges(self.component_merges(), self.c_components, method)
 
@@ -169,8 +165,6 @@ class MergeHistoryEnsemble:
         return self.n_ensemble, n_iterations, self.c_components
 
     def _merges_dtype(self) -> np.dtype:
-        from spd.clustering.math.merge_paths import smallest_int_dtype
-
         return smallest_int_dtype(self.c_components)
 
     def _member_blocks(self, member: int, iterations: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

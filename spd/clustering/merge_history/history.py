@@ -6,31 +6,34 @@ end. Groups are numbered 0 .. k - 1 in the order of their least components.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.consts import ComponentLabels, MergePair
-from spd.clustering.labels import check_labels
+from spd.clustering.labels import split_label
 from spd.clustering.math.arrays import as_numpy
+from spd.clustering.math.linkage import linkage_matrix
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.merge_config import MergeConfig, MergeOptions
-from spd.clustering.merge_history.partitions import IterationError, Partitions
+from spd.clustering.merge_history import table
+from spd.clustering.merge_history.partitions import IterationError, MergeState, Partitions
+from spd.clustering.merge_history.record import (
+    HistoryDetails,
+    HistoryRecord,
+    checked_labels,
+    checked_merges,
+    checked_numbers,
+    with_one_more,
+)
+from spd.clustering.merge_history.zip_file import read_history, write_history
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class MergeState:
-    """One iteration: its index, the pair of groups merged (indices before the merge), the partition after it."""
-
-    idx: int
-    selected_pair: MergePair
-    merges: GroupMerge
+    from torch import Tensor
 
 
 class MergeHistory:
@@ -43,9 +46,9 @@ class MergeHistory:
         merge_pair_cost: (n_iters,) change of the normalised MDL by each merge, in bits a sample; None: not known.
         mdl_loss_norm: (n_iters,) normalised MDL after each merge, in bits a sample; None: not known.
         initial_mdl_loss_norm: the same before the first merge.
-        merge_options: options beside the seven fields of merge_config.
-        considered_fraction: (n_iters,) share of all pairs that the sampler `range` drew from; None: not known.
-        is_complete: False for a run that was cut off.
+        details: options beside the merge config, the share of pairs that the sampler drew from, whether the run ended.
+
+    The arrays may be torch tensors; numpy arrays are kept.
 
     Raises:
         SPDError: the arrays do not fit each other, or the pairs are no path of merges.
@@ -55,62 +58,60 @@ class MergeHistory:
         self,
         labels: ComponentLabels,
         merge_config: MergeConfig,
-        selected_pairs: np.ndarray,
-        merge_pair_cost: np.ndarray | None = None,
-        mdl_loss_norm: np.ndarray | None = None,
+        selected_pairs: "np.ndarray | Tensor",
+        merge_pair_cost: "np.ndarray | Tensor | None" = None,
+        mdl_loss_norm: "np.ndarray | Tensor | None" = None,
         initial_mdl_loss_norm: float | None = None,
         *,
-        merge_options: MergeOptions = MergeOptions(),  # noqa: B008 (frozen)
-        considered_fraction: np.ndarray | None = None,
-        is_complete: bool = True,
+        details: HistoryDetails = HistoryDetails(),  # noqa: B008 (frozen)
     ) -> None:
-        self.labels: ComponentLabels = _checked_labels(labels)
+        self.labels: ComponentLabels = checked_labels(labels)
         self.merge_config = merge_config
-        self.merge_options = merge_options
-        self.is_complete = is_complete
+        self.merge_options: MergeOptions = details.merge_options
+        self.is_complete = details.is_complete
         self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
         pairs = as_numpy(selected_pairs)
-        self.component_merges: np.ndarray = _component_merges(pairs, len(self.labels))
-        self.selected_pairs: np.ndarray = pairs.astype(np.int64).reshape(-1, 2)
-        self.merge_pair_cost = self._per_iteration(merge_pair_cost, "merge_pair_cost")
-        self.mdl_loss_norm = self._per_iteration(mdl_loss_norm, "mdl_loss_norm")
-        self.considered_fraction = self._per_iteration(considered_fraction, "considered_fraction")
+        self.component_merges: Int[np.ndarray, "n_iters 2"] = checked_merges(pairs, len(self.labels))
+        self.selected_pairs: Int[np.ndarray, "n_iters 2"] = pairs.astype(np.int64).reshape(-1, 2)
+        self.merge_pair_cost = checked_numbers(merge_pair_cost, "merge_pair_cost", len(pairs))
+        self.mdl_loss_norm = checked_numbers(mdl_loss_norm, "mdl_loss_norm", len(pairs))
+        self.considered_fraction = checked_numbers(details.considered_fraction, "considered_fraction", len(pairs))
         self.merges = Partitions(self.component_merges, self.c_components)
 
     @classmethod
-    def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> Self:
+    def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> "MergeHistory":
         """A history without merges yet."""
         return cls(labels, merge_config, np.zeros((0, 2), np.int64))
 
     def add_iteration(
         self,
         idx: int,
-        selected_pair: MergePair,
+        selected_pair: "MergePair | np.ndarray | Tensor",
         current_merge: GroupMerge,
         *,
-        merge_pair_cost: float | None = None,
-        mdl_loss_norm: float | None = None,
+        merge_pair_cost: SupportsFloat | None = None,
+        mdl_loss_norm: SupportsFloat | None = None,
     ) -> None:
         """Append merge `idx`, the next one: the pair of groups merged, and the partition after it. O(n).
 
         Raises:
-            ValueError: idx is not the next iteration, a group of the pair does not exist, or the partition is not
-                what merging the pair gives.
+            SPDError: idx is not the next iteration, or the partition is not what merging the pair gives.
+            ValueError: a group of the pair does not exist.
         """
         n_before = self.n_iters_current
         if idx != n_before:
             raise SPDError(f"expected iteration {n_before}, the next one, got {idx}")
-        before = self.merges[-1] if n_before else GroupMerge.identity(self.c_components)
+        before = GroupMerge(self.partition_after(n_before), self.final_k_groups)
         pair = (int(selected_pair[0]), int(selected_pair[1]))
         if before.merge_groups(*pair) != current_merge:
             raise SPDError(
                 f"iteration {idx}: the partition given is not what merging groups {pair[0]} and {pair[1]} gives"
             )
-        least = sorted(int(np.argmax(before.group_idxs == group)) for group in pair)
+        first_components = sorted(int(np.argmax(before.group_idxs == group)) for group in pair)
         self.selected_pairs = np.concatenate([self.selected_pairs, [pair]])
-        self.component_merges = np.concatenate([self.component_merges, [least]])
-        self.merge_pair_cost = _appended(self.merge_pair_cost, merge_pair_cost, n_before)
-        self.mdl_loss_norm = _appended(self.mdl_loss_norm, mdl_loss_norm, n_before)
+        self.component_merges = np.concatenate([self.component_merges, [first_components]])
+        self.merge_pair_cost = with_one_more(self.merge_pair_cost, merge_pair_cost, n_before)
+        self.mdl_loss_norm = with_one_more(self.mdl_loss_norm, mdl_loss_norm, n_before)
         self.considered_fraction = None
         self.merges = Partitions(self.component_merges, self.c_components)
 
@@ -161,6 +162,52 @@ class MergeHistory:
             raise IterationError("the history has no iterations yet")
         return self[-1]
 
+    def partition_after(self, n_merges: int) -> Int[np.ndarray, "n_components"]:
+        """(n_components,) int64 group of each component after so many merges, groups 0 .. k - 1; 0: all alone.
+
+        Raises:
+            SPDError: the history has fewer merges, or the number is negative.
+        """
+        if not 0 <= n_merges <= len(self):
+            raise IterationError(f"there is no state after {n_merges} merges, the history has {len(self)}")
+        if n_merges == 0:
+            return np.arange(self.c_components)
+        return self.merges.at([n_merges - 1])[0].astype(np.int64)
+
+    def n_merges_at(self, where: int | str) -> int:
+        """The number of merges made at an iteration (negative: from the end), or at the least MDL ("best").
+
+        Raises:
+            SPDError: there is no such iteration, or the MDL is not known; says what there is.
+        """
+        if where == "best":
+            return self.best_n_merges
+        if isinstance(where, str):
+            raise SPDError(f"expected an iteration or 'best', got {where!r}")
+        if not -len(self) <= where < len(self):
+            existing = f"they are 0 .. {len(self) - 1}" if len(self) else "no merge was made"
+            raise IterationError(f"there is no iteration {where}, {existing}")
+        return int(where) % len(self) + 1
+
+    @property
+    def is_cut_too_early(self) -> bool:
+        """Whether the MDL was still falling at the last merge, and more merges would have been possible.
+
+        False where the run ended because no pair was left that may be merged (`require_coactivation`), and where the
+        MDL is not known.
+        """
+        n_merges = len(self)
+        if not 0 < n_merges < self.c_components - 1 or self._ended_by_itself:
+            return False
+        return self._known_best_n_merges() == n_merges
+
+    @property
+    def _ended_by_itself(self) -> bool:
+        """Whether no pair was left to merge, or the MDL had passed its minimum, before `iters` was reached."""
+        options = self.merge_options
+        has_end = options.require_coactivation or options.stop_at_mdl_minimum
+        return self.is_complete and has_end and len(self) < self.merge_config.get_num_iters(self.c_components)
+
     def get_unique_clusters(self, iteration: int) -> list[int]:
         """The indices of all groups at an iteration."""
         return list(range(self.merges[iteration].k_groups))
@@ -183,7 +230,9 @@ class MergeHistory:
         Raises:
             SPDError: there is no such iteration or group, or a label is not `<module>:<index>`.
         """
-        return [_component_info(label) for label in self.get_cluster_component_labels(iteration, cluster_id)]
+        labels = self.get_cluster_component_labels(iteration, cluster_id)
+        places = [split_label(label) for label in labels]
+        return [{"module": m, "index": i, "label": label} for label, (m, i) in zip(labels, places, strict=True)]
 
     @property
     def best_n_merges(self) -> int:
@@ -201,99 +250,71 @@ class MergeHistory:
         """best_n_merges - 1, the iteration whose state has the least MDL; None when no merge pays."""
         return self.best_n_merges - 1 if self.best_n_merges else None
 
-    def mdl_path(self) -> np.ndarray:
+    def mdl_path(self) -> Float[np.ndarray, "n_iters_plus_1"]:
         """(n_iters + 1,) normalised MDL in bits a sample, after 0, 1, 2, ... merges.
 
         Raises:
             SPDError: it is not known, or not a number somewhere.
         """
-        from spd.clustering.merge_history.table import mdl_path
+        return table.mdl_path(self.mdl_loss_norm, self.merge_pair_cost, self.initial_mdl_loss_norm)
 
-        return mdl_path(self)
-
-    def linkage(self) -> np.ndarray:
+    def linkage(self) -> Float[np.ndarray, "n_merges 4"]:
         """(n_components - 1, 4) linkage matrix of scipy.cluster.hierarchy, height = iteration + 1.
 
         Groups left when the merge stopped early are joined at the heights that follow.
         """
-        from spd.clustering.math.linkage import linkage_matrix
-
         return linkage_matrix(self.component_merges, self.c_components)
 
     def metadata(self) -> dict[str, Any]:
         """What metadata.json holds: merge_config, c_components, n_iters_current, labels."""
-        return {
-            "merge_config": self.merge_config.model_dump(mode="json"),
-            "c_components": self.c_components,
-            "n_iters_current": self.n_iters_current,
-            "labels": self.labels,
-        }
+        return self.record().metadata()
+
+    def record(self) -> HistoryRecord:
+        """Everything that the history holds, as plain data."""
+        details = HistoryDetails(self.merge_options, self.considered_fraction, self.is_complete)
+        return HistoryRecord(
+            self.labels,
+            self.merge_config,
+            self.selected_pairs,
+            self.merge_pair_cost,
+            self.mdl_loss_norm,
+            self.initial_mdl_loss_norm,
+            details,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers about the run; the best state and its MDL are None where the MDL is not known."""
-        from spd.clustering.merge_history.table import summary
-
-        return summary(self)
+        return table.summary(self.record(), self._known_best_n_merges())
 
     def to_dataframe(self) -> "pd.DataFrame":
         """One row a merge: the pair, labels of the two least components, sizes, k_groups, known costs."""
-        from spd.clustering.merge_history.table import to_dataframe
-
-        return to_dataframe(self)
+        return table.to_dataframe(self.record())
 
     def save(self, path: Path | str) -> None:
         """Write history.zip, whole or not at all; its layout: zip_file."""
-        from spd.clustering.merge_history.zip_file import write_history
-
-        write_history(self, Path(path))
+        write_history(self.record(), Path(path))
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
+    def read(cls, path: Path | str) -> "MergeHistory":
         """Read a history.zip, ours or one of goodfire-ai/spd.
 
         Raises:
             MissingFileError: there is no such file.
             DamagedFileError: it is truncated, contradictory, or of an unknown version; names file and member.
         """
-        from spd.clustering.merge_history.zip_file import read_history
+        found = read_history(Path(path))
+        return cls(
+            found.labels,
+            found.merge_config,
+            found.selected_pairs,
+            found.merge_pair_cost,
+            found.mdl_loss_norm,
+            found.initial_mdl_loss_norm,
+            details=found.details,
+        )
 
-        return cls(**read_history(Path(path)))
-
-    def _per_iteration(self, values: np.ndarray | None, name: str) -> np.ndarray | None:
-        if values is None:
+    def _known_best_n_merges(self) -> int | None:
+        try:
+            return self.best_n_merges
+        except SPDError:
             return None
-        array = np.asarray(values, np.float64)
-        if array.shape != (self.n_iters_current,):
-            raise SPDError(f"{name}: expected one number for each of {self.n_iters_current} merges, got {array.shape}")
-        return array
-
-
-def _checked_labels(labels: ComponentLabels) -> ComponentLabels:
-    checked = check_labels(labels)
-    wrong = [label for label in checked if not label or "\n" in label]
-    if wrong:
-        raise SPDError(f"a component's label must be one line of text, got {wrong[0]!r}")
-    return checked
-
-
-def _component_merges(selected_pairs: np.ndarray, n_components: int) -> np.ndarray:
-    from spd.clustering.math.merge_paths import pairs_to_component_merges
-
-    try:
-        return pairs_to_component_merges(selected_pairs, n_components)
-    except ValueError as error:
-        raise SPDError(str(error)) from error
-
-
-def _component_info(label: str) -> dict[str, Any]:
-    module, _, index = label.rpartition(":")
-    if not module or not index.isdecimal():
-        raise SPDError(f"a component's label is <module>:<index>, got {label!r}")
-    return {"module": module, "index": int(index), "label": label}
-
-
-def _appended(values: np.ndarray | None, value: float | None, n_before: int) -> np.ndarray | None:
-    """`values` with one more; unknown throughout once it is unknown for one."""
-    if value is None or (values is None and n_before):
-        return None
-    return np.append(np.zeros(0) if values is None else values, float(value))

@@ -1,11 +1,15 @@
 """The partitions along a path of merges, derived when asked for."""
 
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import SupportsInt, overload
 
 import numpy as np
+from jaxtyping import Int
 
+from spd.clustering.consts import MergePair
 from spd.clustering.math.merge_matrix import BatchedGroupMerge, GroupMerge
+from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
 from spd.errors import SPDError
 
 ALL_PARTITIONS_LIMIT = 8 * 2**30
@@ -16,35 +20,46 @@ class IterationError(SPDError, IndexError):
     """An iteration that the history does not have."""
 
 
+@dataclass(frozen=True)
+class MergeState:
+    """One iteration.
+
+    Attributes:
+        idx: its index.
+        selected_pair: the groups merged, by their indices before the merge.
+        merges: the partition after it.
+    """
+
+    idx: int
+    selected_pair: MergePair
+    merges: GroupMerge
+
+
 class Partitions:
     """The partitions of a history, derived when asked for: `[iteration]`, a slice of iterations, or all."""
 
-    def __init__(self, component_merges: np.ndarray, n_components: int) -> None:
+    def __init__(self, component_merges: Int[np.ndarray, "n_iters 2"], n_components: int) -> None:
         self._component_merges = component_merges
         self._n_components = n_components
         self._all: np.ndarray | None = None
 
-    def at(self, iterations: Sequence[int] | np.ndarray) -> np.ndarray:
+    def at(self, iterations: Iterable[SupportsInt]) -> Int[np.ndarray, "rows n_components"]:
         """(len(iterations), n_components) group indices, of the smallest of int16, int32, int64 that holds them.
 
         Raises:
             SPDError: there is no such iteration.
         """
-        from spd.clustering.math.merge_paths import group_idxs_at
-
         wanted = [self._index(iteration) for iteration in iterations]
         return group_idxs_at(self._component_merges, self._n_components, wanted)
 
     @property
-    def group_idxs(self) -> np.ndarray:
+    def group_idxs(self) -> Int[np.ndarray, "n_iters n_components"]:
         """(n_iters, n_components) group indices at every iteration; computed once, then kept.
 
         Raises:
             SPDError: they would take more than ALL_PARTITIONS_LIMIT bytes.
         """
         if self._all is None:
-            from spd.clustering.math.merge_paths import group_idxs_at, smallest_int_dtype
-
             size = len(self) * self._n_components * smallest_int_dtype(self._n_components).itemsize
             if size > ALL_PARTITIONS_LIMIT:
                 raise SPDError(
@@ -55,7 +70,7 @@ class Partitions:
         return self._all
 
     @property
-    def k_groups(self) -> np.ndarray:
+    def k_groups(self) -> Int[np.ndarray, "n_iters"]:
         """(n_iters,) int64 number of groups after each merge."""
         return self._n_components - 1 - np.arange(len(self), dtype=np.int64)
 
@@ -63,12 +78,12 @@ class Partitions:
         return len(self._component_merges)
 
     @overload
-    def __getitem__(self, iteration: int) -> GroupMerge: ...
+    def __getitem__(self, iteration: SupportsInt) -> GroupMerge: ...
 
     @overload
     def __getitem__(self, iteration: slice) -> BatchedGroupMerge: ...
 
-    def __getitem__(self, iteration: int | slice) -> GroupMerge | BatchedGroupMerge:
+    def __getitem__(self, iteration: SupportsInt | slice) -> GroupMerge | BatchedGroupMerge:
         if isinstance(iteration, slice):
             rows = range(len(self))[iteration]
             return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
@@ -79,7 +94,7 @@ class Partitions:
         for index in range(len(self)):
             yield GroupMerge(self.at([index])[0], self._n_components - 1 - index)
 
-    def _index(self, iteration: int) -> int:
+    def _index(self, iteration: SupportsInt) -> int:
         index = int(iteration)
         if not -len(self) <= index < len(self):
             raise IterationError(f"iteration {index} does not exist, the history has {len(self)}")

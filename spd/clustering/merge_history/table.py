@@ -1,64 +1,68 @@
-"""A merge history as a few numbers, and as a table."""
+"""A history as a few numbers, as a table, and its costs as one path."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.clustering.math.merge_paths import sizes_before_merges
+from spd.clustering.math.merge_paths import pairs_to_component_merges, sizes_before_merges
+from spd.clustering.merge_history.record import HistoryRecord
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from spd.clustering.merge_history.history import MergeHistory
 
-
-def mdl_path(history: "MergeHistory") -> np.ndarray:
+def mdl_path(
+    mdl_loss_norm: np.ndarray | None, merge_pair_cost: np.ndarray | None, initial_mdl_loss_norm: float | None
+) -> np.ndarray:
     """(n_iters + 1,) normalised MDL in bits a sample, after 0, 1, 2, ... merges.
 
     Raises:
         SPDError: it is not known, or not a number somewhere.
     """
-    if history.mdl_loss_norm is None:
+    if mdl_loss_norm is None:
         raise SPDError(
             "this history holds no costs (files of goodfire-ai/spd do not), so its best iteration is unknown"
         )
-    initial = history.initial_mdl_loss_norm
-    if initial is None and history.merge_pair_cost is not None and len(history):
-        initial = float(history.mdl_loss_norm[0] - history.merge_pair_cost[0])
+    initial = initial_mdl_loss_norm
+    if initial is None and merge_pair_cost is not None and len(merge_pair_cost):
+        initial = float(mdl_loss_norm[0] - merge_pair_cost[0])
     if initial is None:
         raise SPDError("this history holds no MDL before the first merge, so its best iteration is unknown")
-    path = np.concatenate([[initial], history.mdl_loss_norm])
+    path = np.concatenate([[initial], mdl_loss_norm])
     wrong = np.flatnonzero(~np.isfinite(path))
     if wrong.size:
         raise SPDError(f"the MDL after {wrong[0]} merges is {path[wrong[0]]}, so the best iteration is unknown")
     return path
 
 
-def summary(history: "MergeHistory") -> dict[str, Any]:
-    """Plain numbers (JSON types); the best state and its MDL (bits a sample) are None where the MDL is not known."""
-    mdl, best = history.mdl_loss_norm, None
-    if mdl is not None:
-        try:
-            best = history.best_n_merges
-        except SPDError:
-            best = None
+def summary(record: HistoryRecord, best_n_merges: int | None) -> dict[str, Any]:
+    """Plain numbers (JSON types); the best state and its MDL (bits a sample) are None where the MDL is not known.
+
+    merge_config holds the settings that are known, unknown_settings names the others: those that files of another tool
+    do not tell.
+    """
+    n, n_iters, mdl = len(record.labels), len(record.selected_pairs), record.mdl_loss_norm
+    least = None
+    if best_n_merges is not None and n_iters:
+        least = float(mdl_path(mdl, record.merge_pair_cost, record.initial_mdl_loss_norm)[best_n_merges])
     return {
-        "c_components": history.c_components,
-        "total_iterations": history.total_iterations,
-        "initial_k_groups": history.initial_k_groups,
-        "final_k_groups": history.final_k_groups,
-        "best_n_merges": best,
-        "best_k_groups": None if best is None else history.c_components - best,
-        "initial_mdl_loss_norm": history.initial_mdl_loss_norm,
-        "best_mdl_loss_norm": None if best is None or not len(history) else float(history.mdl_path()[best]),
-        "final_mdl_loss_norm": None if mdl is None or not len(history) else float(mdl[-1]),
-        "is_complete": history.is_complete,
-        "merge_config": history.merge_config.model_dump(mode="json"),
+        "c_components": n,
+        "total_iterations": n_iters,
+        "initial_k_groups": n,
+        "final_k_groups": n - n_iters,
+        "best_n_merges": best_n_merges,
+        "best_k_groups": None if best_n_merges is None else n - best_n_merges,
+        "initial_mdl_loss_norm": record.initial_mdl_loss_norm,
+        "best_mdl_loss_norm": least,
+        "final_mdl_loss_norm": None if mdl is None or not n_iters else float(mdl[-1]),
+        "is_complete": record.details.is_complete,
+        "merge_config": record.merge_config.for_history(),
+        "unknown_settings": sorted(record.merge_config.unknown),
     }
 
 
-def to_dataframe(history: "MergeHistory") -> "pd.DataFrame":
+def to_dataframe(record: HistoryRecord) -> "pd.DataFrame":
     """One row a merge.
 
     Columns: iteration, group_a and group_b (indices before the merge), kept_label and absorbed_label (the least
@@ -67,20 +71,18 @@ def to_dataframe(history: "MergeHistory") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    labels = np.array(history.labels, dtype=object)
-    sizes = sizes_before_merges(history.component_merges, history.c_components)
+    n, n_iters = len(record.labels), len(record.selected_pairs)
+    labels = np.array(record.labels, dtype=object)
+    merges = pairs_to_component_merges(record.selected_pairs, n)
+    sizes = sizes_before_merges(merges, n)
     columns: dict[str, Any] = {
-        "iteration": np.arange(len(history)),
-        "group_a": history.selected_pairs[:, 0],
-        "group_b": history.selected_pairs[:, 1],
-        "kept_label": labels[history.component_merges[:, 0]],
-        "absorbed_label": labels[history.component_merges[:, 1]],
+        "iteration": np.arange(n_iters),
+        "group_a": record.selected_pairs[:, 0],
+        "group_b": record.selected_pairs[:, 1],
+        "kept_label": labels[merges[:, 0]],
+        "absorbed_label": labels[merges[:, 1]],
         "kept_size": sizes[:, 0],
         "absorbed_size": sizes[:, 1],
-        "k_groups": history.merges.k_groups,
+        "k_groups": n - 1 - np.arange(n_iters),
     }
-    for name in ("merge_pair_cost", "mdl_loss_norm", "considered_fraction"):
-        values = getattr(history, name)
-        if values is not None:
-            columns[name] = values
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | record.per_iteration)

@@ -1,8 +1,8 @@
-"""history.zip: the file of one merge history, written whole or not at all, and read with distrust.
+"""history.zip: the file of one merge history, written whole or not at all, and checked when it is read.
 
 Members that readers of goodfire-ai/spd know (all deflated, level 1; integers of the smallest of int16, int32, int64):
 
-- `metadata.json`: merge_config (seven fields), c_components, n_iters_current, labels;
+- `metadata.json`: merge_config (its seven fields), c_components, n_iters_current, labels;
 - `labels.txt`: one label a line;
 - `selected_pairs.npy` (n_iters, 2): group indices of each merge, just before it;
 - `merge.k_groups.npy` (n_iters,): number of groups after each merge;
@@ -16,27 +16,27 @@ Members of ours:
   per_iteration (names of those that follow);
 - `merge_pair_cost.npy`, `mdl_loss_norm.npy`, `considered_fraction.npy` (n_iters,) float64: each only when known.
 
-Files of goodfire-ai/spd have only the first five, and may have rows beyond n_iters_current, filled with -1 or 0.
+Files of goodfire-ai/spd and its successors have only the first five, deflated or not, int16 or int32. Their
+merge_config may have four or eight fields; there may be rows beyond n_iters_current, filled with -1 or 0, and pairs
+with the larger index first.
 """
 
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from spd.clustering.math.merge_paths import group_idxs_at, pairs_to_component_merges, smallest_int_dtype
 from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.merge_history.record import HistoryDetails, HistoryRecord
 from spd.errors import DamagedFileError, SPDError
 from spd.files.atomic import atomic_write
 from spd.files.checked import open_zip, read_zip_array, read_zip_bytes
 from spd.files.zip_writer import ZipWriter, npy_header
-
-if TYPE_CHECKING:
-    from spd.clustering.merge_history.history import MergeHistory
 
 FORMAT_VERSION = 1
 GROUP_IDXS_LIMIT = 512 * 2**20
@@ -48,47 +48,46 @@ PAIRS = "selected_pairs.npy"
 K_GROUPS = "merge.k_groups.npy"
 GROUP_IDXS = "merge.group_idxs.npy"
 OMITTED = "merge.group_idxs.omitted.txt"
-FURTHER = "spd_clustering.json"
+EXTRA = "spd_clustering.json"
 PER_ITERATION = ("merge_pair_cost", "mdl_loss_norm", "considered_fraction")
 
 _BLOCK_BYTES = 4 * 2**20
 _SMALL_MEMBER_LIMIT = 2**30
 
 
-def write_history(history: "MergeHistory", path: Path) -> None:
+def write_history(record: HistoryRecord, path: Path) -> None:
     """Write the file; the directory is made if missing.
 
     Raises:
         SPDError: it cannot be written.
     """
-    n_iters, n = history.n_iters_current, history.c_components
+    n_iters, n = len(record.selected_pairs), len(record.labels)
     dtype = smallest_int_dtype(n)
     stored = n_iters * n * dtype.itemsize <= GROUP_IDXS_LIMIT
-    known = [name for name in PER_ITERATION if getattr(history, name) is not None]
-    further = {
+    extra = {
         "format_version": FORMAT_VERSION,
-        "is_complete": history.is_complete,
-        "initial_mdl_loss_norm": history.initial_mdl_loss_norm,
-        "merge_options": history.merge_options.model_dump(mode="json"),
+        "is_complete": record.details.is_complete,
+        "initial_mdl_loss_norm": record.initial_mdl_loss_norm,
+        "merge_options": record.details.merge_options.model_dump(mode="json"),
         "group_idxs_stored": stored,
-        "per_iteration": known,
+        "per_iteration": list(record.per_iteration),
     }
     with atomic_write(path) as temporary, ZipWriter(temporary) as archive:
-        archive.text(METADATA, json.dumps(history.metadata()))
-        archive.text(FURTHER, json.dumps(further))
-        archive.text(LABELS, "\n".join(history.labels))
-        archive.array(PAIRS, history.selected_pairs.astype(dtype))
-        archive.array(K_GROUPS, history.merges.k_groups.astype(dtype))
-        for name in known:
-            archive.array(f"{name}.npy", getattr(history, name))
+        archive.text(METADATA, json.dumps(record.metadata()))
+        archive.text(EXTRA, json.dumps(extra))
+        archive.text(LABELS, "\n".join(record.labels))
+        archive.array(PAIRS, record.selected_pairs.astype(dtype))
+        archive.array(K_GROUPS, (n - 1 - np.arange(n_iters)).astype(dtype))
+        for name, values in record.per_iteration.items():
+            archive.array(f"{name}.npy", values)
         if stored:
-            archive.array_blocks(GROUP_IDXS, dtype, (n_iters, n), _group_idxs_blocks(history, dtype))
+            archive.array_blocks(GROUP_IDXS, dtype, (n_iters, n), _group_idxs_blocks(record, dtype))
         else:
             archive.text(OMITTED, _omitted_note(n_iters, n))
 
 
-def read_history(path: Path) -> dict[str, Any]:
-    """The arguments of MergeHistory from a file.
+def read_history(path: Path) -> HistoryRecord:
+    """A file's content, checked.
 
     Raises:
         MissingFileError: there is no such file.
@@ -96,11 +95,10 @@ def read_history(path: Path) -> dict[str, Any]:
     """
     with open_zip(path) as archive:
         reader = _Reader(archive, path)
-        if FURTHER not in archive.namelist() and any(f"{name}.npy" in archive.namelist() for name in PER_ITERATION):
-            raise reader.damaged(FURTHER, "is missing")
+        if EXTRA not in archive.namelist() and any(f"{name}.npy" in archive.namelist() for name in PER_ITERATION):
+            raise reader.damaged(EXTRA, "is missing")
         labels, config, n_iters = reader.metadata()
-        further = reader.json(FURTHER) if FURTHER in archive.namelist() else None
-        arguments = {} if further is None else reader.further_arguments(further, n_iters)
+        extra = reader.json(EXTRA) if EXTRA in archive.namelist() else None
         pairs = reader.array(PAIRS, "iu", 2)[:n_iters].astype(np.int64)
         try:
             merges = pairs_to_component_merges(pairs, len(labels))
@@ -111,11 +109,22 @@ def read_history(path: Path) -> dict[str, Any]:
         k_groups = reader.array(K_GROUPS, "iu", 1)[:n_iters]
         if not np.array_equal(k_groups, len(labels) - 1 - np.arange(n_iters)):
             raise reader.damaged(K_GROUPS, f"does not fall by one a merge, down to {len(labels) - n_iters}")
-        if further is None:
+        if extra is None:
             reader.check_group_idxs(merges, len(labels))
-        elif further.get("group_idxs_stored"):
+        elif extra.get("group_idxs_stored"):
             reader.check_group_idxs_size(n_iters, len(labels))
-    return {"labels": labels, "merge_config": config, "selected_pairs": pairs} | arguments
+        if extra is None:
+            return HistoryRecord(labels, config, pairs)
+        details = reader.details(extra)
+        arrays = reader.per_iteration(extra, n_iters)
+        return HistoryRecord(
+            labels,
+            config,
+            pairs,
+            initial_mdl_loss_norm=extra.get("initial_mdl_loss_norm"),
+            details=replace(details, considered_fraction=arrays.pop("considered_fraction", None)),
+            **arrays,
+        )
 
 
 @dataclass(frozen=True)
@@ -167,34 +176,34 @@ class _Reader:
         if not isinstance(config, dict):
             raise self.damaged(METADATA, "has no mapping under the key 'merge_config'")
         try:
-            return labels, MergeConfig.from_mapping(config, "merge_config"), n_iters
+            return labels, MergeConfig.from_history(config, "merge_config"), n_iters
         except SPDError as error:
             raise self.damaged(METADATA, f"does not hold a valid config: {error}") from error
 
-    def further_arguments(self, further: dict[str, Any], n_iters: int) -> dict[str, Any]:
-        """What only files of ours hold."""
-        version, initial = further.get("format_version"), further.get("initial_mdl_loss_norm")
+    def details(self, extra: dict[str, Any]) -> HistoryDetails:
+        """What only files of ours say, without the arrays."""
+        version, initial = extra.get("format_version"), extra.get("initial_mdl_loss_norm")
         if version != FORMAT_VERSION:
-            raise self.damaged(FURTHER, f"says format version {version!r}, this program reads {FORMAT_VERSION}")
-        if not isinstance(further.get("is_complete"), bool) or not isinstance(initial, float | int | None):
-            raise self.damaged(FURTHER, "must hold is_complete (true or false), initial_mdl_loss_norm (number or null)")
+            raise self.damaged(EXTRA, f"says format version {version!r}, this program reads {FORMAT_VERSION}")
+        if not isinstance(extra.get("is_complete"), bool) or not isinstance(initial, float | int | None):
+            raise self.damaged(EXTRA, "must hold is_complete (true or false), initial_mdl_loss_norm (number or null)")
         try:
-            options = MergeOptions.from_mapping(dict(further.get("merge_options", {})), "merge_options")
+            options = MergeOptions.from_mapping(dict(extra.get("merge_options", {})), "merge_options")
         except (SPDError, TypeError, ValueError) as error:
-            raise self.damaged(FURTHER, f"does not hold valid options: {error}") from error
-        arguments = {
-            "is_complete": further["is_complete"],
-            "initial_mdl_loss_norm": initial,
-            "merge_options": options,
-        }
-        for name in further.get("per_iteration", []):
+            raise self.damaged(EXTRA, f"does not hold valid options: {error}") from error
+        return HistoryDetails(options, is_complete=extra["is_complete"])
+
+    def per_iteration(self, extra: dict[str, Any], n_iters: int) -> dict[str, np.ndarray]:
+        """The arrays with one number a merge that a file of ours holds, by name."""
+        arrays = {}
+        for name in extra.get("per_iteration", []):
             if name not in PER_ITERATION:
-                raise self.damaged(FURTHER, f"names {name!r} under per_iteration, known are {', '.join(PER_ITERATION)}")
+                raise self.damaged(EXTRA, f"names {name!r} under per_iteration, known are {', '.join(PER_ITERATION)}")
             values = self.array(f"{name}.npy", "f", 1)
             if len(values) != n_iters:
                 raise self.damaged(f"{name}.npy", f"has {len(values)} rows, {METADATA} says {n_iters} iterations")
-            arguments[name] = values
-        return arguments
+            arrays[name] = values
+        return arrays
 
     def check_group_idxs(self, merges: np.ndarray, n_components: int) -> None:
         """A foreign file's partitions must be what its pairs give: nothing else is kept of them."""
@@ -225,10 +234,12 @@ def _block_rows(n_components: int, dtype: np.dtype) -> int:
     return max(_BLOCK_BYTES // max(n_components * dtype.itemsize, 1), 1)
 
 
-def _group_idxs_blocks(history: "MergeHistory", dtype: np.dtype) -> Iterator[np.ndarray]:
-    rows = _block_rows(history.c_components, dtype)
-    for start in range(0, history.n_iters_current, rows):
-        yield history.merges.at(range(start, min(start + rows, history.n_iters_current)))
+def _group_idxs_blocks(record: HistoryRecord, dtype: np.dtype) -> Iterator[np.ndarray]:
+    n, n_iters = len(record.labels), len(record.selected_pairs)
+    merges = pairs_to_component_merges(record.selected_pairs, n)
+    rows = _block_rows(n, dtype)
+    for start in range(0, n_iters, rows):
+        yield group_idxs_at(merges, n, range(start, min(start + rows, n_iters)), dtype)
 
 
 def _omitted_note(n_iters: int, n_components: int) -> str:

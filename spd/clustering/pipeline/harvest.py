@@ -21,13 +21,15 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     """
     paths = HarvestPaths(harvest_id)
     source = open_source(config)
+    config = source.run_config(config)
+    made_from = source.fingerprints()
     source.load(config)
     progress = HarvestProgress(source.expected_samples(config))
     started = time.monotonic()
     with StatusLine() as status:
         memberships = source.memberships(config, lambda n_done: status.show(progress.describe(n_done)))
     seconds = time.monotonic() - started
-    save_harvest(paths, config, memberships, seconds)
+    save_harvest(paths, config, memberships, seconds, made_from)
     logger.info(
         "%d samples in %.1f s (%.0f/s); %d components alive (%d dead), %.1f active on a sample",
         memberships.n_samples,

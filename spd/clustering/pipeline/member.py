@@ -41,7 +41,9 @@ def run_clustering(
     if is_finished(paths):
         logger.info("%s is finished already", paths.directory)
         return paths
-    source = source or open_source(config)
+    if source is None:
+        source = open_source(config)
+        config = source.run_config(config)
     log_to_file(paths.log)
     harvest_run(paths, config, source.memberships)
     merge_run(paths, config, MergePlace(idx))

@@ -16,7 +16,7 @@ import numpy as np
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge import MergeStep, merge_iteration
+from spd.clustering.merge import MergeRunOptions, MergeStep, merge_iteration
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.pipeline.sources import task_name
@@ -105,10 +105,12 @@ def _merge(
             memberships.labels,
             log_callback=observe,
             rng=np.random.default_rng(config.seed),
-            merge_options=config.merge_options,
-            checkpoint_path=paths.checkpoint_merge,
-            n_parallel_members=place.n_parallel_members,
-            next_state=tracker.next_state,
+            run_options=MergeRunOptions(
+                config.merge_options,
+                checkpoint_path=paths.checkpoint_merge,
+                n_parallel_members=place.n_parallel_members,
+                next_state=tracker.next_state,
+            ),
         )
 
     try:

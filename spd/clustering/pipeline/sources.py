@@ -3,20 +3,18 @@
 What the members of an ensemble share is loaded once. This is clustering's door to the models and their data.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.errors import SPDError
+from spd.files.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from spd.clustering.harvest.saved import SavedHarvest
     from spd.clustering.memberships import Memberships
     from spd.models.component_model import ComponentModel
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 
@@ -34,6 +32,23 @@ class MembershipSource(Protocol):
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
         """How many samples there will be; None where nobody knows before they are read."""
+        ...
+
+    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
+        """The config as it is true of these memberships: what a harvest was made with takes the place of what was not
+        given. To be called once, before a config is used or written.
+
+        Raises:
+            ConfigError: it wants other memberships than there are.
+        """
+        ...
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """The files that the memberships are taken from, by path. (Datasets are not among them.)
+
+        Raises:
+            SPDError: one cannot be read.
+        """
         ...
 
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
@@ -57,7 +72,11 @@ def open_source(config: ClusteringRunConfig) -> MembershipSource:
     if config.model_path is not None:
         return ModelSource(config.model_path)
     assert config.activations_path is not None, "a config names one of the two"
-    return MatrixSource(Path(config.activations_path))
+    from spd.clustering.harvest.saved import SavedHarvest, find_harvest
+
+    path = Path(config.activations_path).expanduser()
+    harvest = find_harvest(path)
+    return MatrixSource(path) if harvest is None else SavedHarvestSource(SavedHarvest(harvest))
 
 
 class ModelSource:
@@ -92,6 +111,13 @@ class ModelSource:
         per_item = (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
         return min(config.batch_size * per_item, config.n_tokens or config.batch_size * per_item)
 
+    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
+        return config
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        paths = (self._info.files.config_path, self._info.checkpoint_path)
+        return {str(path): fingerprint(path) for path in paths}
+
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
         from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
         from spd.data import iter_batches
@@ -101,22 +127,10 @@ class ModelSource:
             self._info,
             config.batch_size,
             config.dataset_seed,
-            micro_batch_size=config.micro_batch_size or self._needed_micro_batch(model, config),
+            micro_batch_size=config.micro_batch_size,
             streaming=config.dataset_streaming,
         )
         return harvest_memberships(model, self._device, batches, HarvestSettings.of(config), progress)
-
-    @staticmethod
-    def _needed_micro_batch(model: "ComponentModel", config: ClusteringRunConfig) -> int | None:
-        """The whole batch, where importances depend on it; None: any size does."""
-        if not getattr(model, "attends_over_batch", False):
-            return None
-        logger.warning(
-            "the importances of this model depend on which items are in a batch together, and on their order: they "
-            "hold for exactly this batch of %d items",
-            config.batch_size,
-        )
-        return config.batch_size
 
 
 class _SharedSamples:
@@ -129,23 +143,32 @@ class _SharedSamples:
 
     def __init__(self, *, bootstrap: bool = False) -> None:
         self._bootstrap = bootstrap
-        self._loaded: Memberships | None = None
+        self._loaded: tuple[tuple[object, ...], Memberships] | None = None
+
+    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
+        """What of a config decides the shared samples."""
+        raise NotImplementedError
 
     def _read(self, config: ClusteringRunConfig) -> "Memberships":
         raise NotImplementedError
 
     def load(self, config: ClusteringRunConfig) -> None:
-        if self._loaded is None:
-            self._loaded = self._read(config)
+        self._load(config)
+
+    def _load(self, config: ClusteringRunConfig) -> "Memberships":
+        needs = self._needs(config)
+        if self._loaded is None or self._loaded[0] != needs:
+            self._loaded = None  # the old ones are gone before the new ones are read
+            self._loaded = (needs, self._read(config))
+        return self._loaded[1]
 
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
         import numpy as np
 
-        self.load(config)
-        assert self._loaded is not None
+        memberships = self._load(config)
         if config.ensemble_id is None and not self._bootstrap:
-            return self._loaded
-        return self._loaded.resample_rows(np.random.default_rng(config.dataset_seed))
+            return memberships
+        return memberships.resample_rows(np.random.default_rng(config.dataset_seed))
 
 
 class MatrixSource(_SharedSamples):
@@ -153,14 +176,35 @@ class MatrixSource(_SharedSamples):
 
     Args:
         path: of the file.
+
+    Raises:
+        MissingFileError: there is no such file.
     """
 
     def __init__(self, path: Path) -> None:
+        from spd.clustering.harvest.from_file import activations_file
+
         super().__init__()
-        self._path = path
+        self._path = activations_file(path)
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        return None
+        from spd.clustering.harvest.from_file import count_samples
+
+        n_samples = count_samples(self._path)
+        limit = min(config.batch_size, config.n_tokens or config.batch_size)
+        return None if n_samples is None else min(n_samples, limit)
+
+    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
+        return config
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        from spd.clustering.harvest.from_file import label_file
+
+        paths = [path for path in (self._path, label_file(self._path)) if path.is_file()]
+        return {str(path): fingerprint(path) for path in paths}
+
+    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
+        return config.batch_size, config.n_tokens, config.merge_config, config.filter_dead_stat
 
     def _read(self, config: ClusteringRunConfig) -> "Memberships":
         from spd.clustering.harvest.from_file import read_activations
@@ -182,6 +226,15 @@ class SavedHarvestSource(_SharedSamples):
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
         return self._harvest.n_samples
+
+    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
+        return config if config.activations_path is None else self._harvest.as_activations(config)
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        return self._harvest.fingerprints()
+
+    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
+        return ()
 
     def _read(self, config: ClusteringRunConfig) -> "Memberships":
         return self._harvest.load()

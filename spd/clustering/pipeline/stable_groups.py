@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from spd.clustering import consensus
 from spd.clustering.clustering_run_config import ClusteringRunConfig
@@ -11,7 +10,7 @@ from spd.clustering.pipeline.comparison import read_ensemble
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
 from spd.clustering.tracking.ensemble import track_ensemble
-from spd.files.atomic import atomic_write
+from spd.files.csv_table import write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def write_stable_groups(
     cut: consensus.Cut | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     require_all: bool = False,
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
@@ -58,7 +57,7 @@ def write_stable_groups_of(
     spd_run: str | None = None,
     cut: consensus.Cut | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-) -> dict[str, Any]:
+) -> consensus.StableGroups:
     """The same for histories that are at hand, into any directory."""
     paths = EnsemblePaths.at(directory)
     cuts = consensus.cut_members(histories, cut or consensus.Cut())
@@ -67,8 +66,7 @@ def write_stable_groups_of(
     consensus.write_stable_groups(paths.stable_groups, found, agreement, ensemble_id)
     content = consensus.read_stable_groups(paths.stable_groups)
     consensus.write_mapping(paths.consensus_mapping, found, ensemble_id=ensemble_id, spd_run=spd_run)
-    with atomic_write(paths.stable_groups_table) as temporary:
-        consensus.to_dataframe(content).to_csv(temporary, index=False)
+    write_csv(paths.stable_groups_table, consensus.to_dataframe(content))
     with best_effort("the figures of the stable groups"):
         _save_figures(paths.plots, content, found)
     return content
@@ -87,7 +85,7 @@ def stable_groups_are_current(paths: EnsemblePaths) -> bool:
         return False
 
 
-def _save_figures(directory: Path, content: dict[str, Any], found: consensus.Consensus) -> None:
+def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
     from spd.clustering.plotting import coassociation, stability
 
     stability.save_stability_figure(directory / "stability.png", content)

@@ -7,13 +7,14 @@ from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus.sweep import AlphaResult, recommend, sweep_alphas
+from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.sources import open_source
 from spd.clustering.pipeline.stable_groups import write_stable_groups_of
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import SweepPaths
-from spd.files.atomic import atomic_write
 from spd.files.checked import write_json
+from spd.files.csv_table import write_csv
 from spd.text import table_lines
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,6 @@ def run_sweep(
         alphas,
         range(config.seed, config.seed + n_seeds),
         n_workers=n_workers,
-        scratch=directory,
         report=lambda line: logger.debug("%s", line),
     )
     advice = recommend(results)
@@ -89,8 +89,7 @@ def results_table(results: list[dict[str, Any]]) -> str:
 def _write_table(path: Path, results: list[AlphaResult]) -> None:
     import pandas as pd
 
-    with atomic_write(path) as temporary:
-        pd.DataFrame([vars(result) for result in results]).to_csv(temporary, index=False)
+    write_csv(path, pd.DataFrame([vars(result) for result in results]))
 
 
 def load_memberships(config: ClusteringRunConfig, path: Path | None) -> Memberships:
@@ -100,5 +99,6 @@ def load_memberships(config: ClusteringRunConfig, path: Path | None) -> Membersh
         SPDError: they cannot be read or made.
     """
     if path is not None:
-        return Memberships.load(path)
+        harvest = find_harvest(path)
+        return Memberships.load(path) if harvest is None else SavedHarvest(harvest).load()
     return open_source(config).memberships(config)

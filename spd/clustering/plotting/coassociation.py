@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spd.clustering.math.coassociation import Coassociation
-from spd.clustering.plotting.style import GREY, grouped_thousands, mark_empty, new_figure
+from spd.clustering.plotting.style import GREY, grouped_thousands, mark_empty, new_figure, tick_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,8 +90,8 @@ def draw_coassociation(ax: "Axes", view: CoassociationView) -> "Axes":
             ax.plot([start, end, end, start, start], [start, start, end, end, start], color="white", lw=0.9)
     if view.names:
         ticks = np.arange(view.n) + 0.5
-        ax.set_yticks(ticks, view.names, fontsize=6)
-        ax.set_xticks(ticks, view.names, fontsize=6, rotation=90)
+        ax.set_yticks(ticks, tick_names(view.names), fontsize=6, parse_math=False)
+        ax.set_xticks(ticks, tick_names(view.names), fontsize=6, parse_math=False, rotation=90)
     else:
         grouped_thousands(ax.xaxis)
         grouped_thousands(ax.yaxis)

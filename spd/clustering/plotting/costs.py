@@ -37,6 +37,7 @@ class CostPath:
         min_cost, max_cost: (stretches,) of the merges in it; equal where a stretch is one merge.
         considered: (n_iters,) share of the pairs that the sampler drew from, or None.
         best_n_merges: merges at the least MDL, or None when not known.
+        is_cut_too_early: whether the MDL was still falling when the run was cut.
     """
 
     n_components: int
@@ -46,6 +47,7 @@ class CostPath:
     max_cost: np.ndarray
     considered: np.ndarray | None
     best_n_merges: int | None
+    is_cut_too_early: bool
 
 
 def cost_path(history: MergeHistory) -> CostPath:
@@ -69,6 +71,7 @@ def cost_path(history: MergeHistory) -> CostPath:
         max_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
         considered=considered if is_known else None,
         best_n_merges=best,
+        is_cut_too_early=history.is_cut_too_early,
     )
 
 
@@ -91,7 +94,7 @@ def draw_mdl(ax: "Axes", data: CostPath) -> "Axes":
         ax.axvline(best, color=RED, lw=0.8, ls="--")
         k = data.n_components - best
         text = f"least MDL: {least:,.4g} bits\n{best:,} merges, {k:,} groups"
-        if 0 < best == len(data.mdl) - 1 < data.n_components - 1:
+        if data.is_cut_too_early:
             text += "\nstill falling: cut too early"
         is_left = best < 0.5 * (len(data.mdl) - 1)
         ax.annotate(

@@ -106,7 +106,7 @@ def state_to_show(history: MergeHistory) -> GroupMerge:
     """The partition at the least MDL; where the MDL is not known, or no merge was made, the last one."""
     best = costs.cost_path(history).best_n_merges
     n_merges = len(history) if best is None else best
-    return history.merges[n_merges - 1] if n_merges else GroupMerge.identity(history.c_components)
+    return GroupMerge(history.partition_after(n_merges), history.c_components - n_merges)
 
 
 def merge_order(history: MergeHistory) -> np.ndarray:

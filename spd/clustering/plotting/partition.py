@@ -19,6 +19,7 @@ from spd.clustering.plotting.style import (
     plain_log_ticks,
     power_of_ten_above,
     symlog_ticks,
+    tick_names,
 )
 
 if TYPE_CHECKING:
@@ -181,10 +182,11 @@ def _name_modules(ax: "Axes", names: list[str], ends: np.ndarray) -> None:
     ax.vlines(ends[:-1] - 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="0.85", lw=0.6, zorder=0)
     starts = np.concatenate([[0], ends[:-1]])
     middles = (starts + ends - 1) / 2
+    shown = tick_names(names)
     if len(names) > 4:
-        ax.set_xticks(middles, names, fontsize=7, rotation=40, ha="right", rotation_mode="anchor")
+        ax.set_xticks(middles, shown, fontsize=7, parse_math=False, rotation=40, ha="right", rotation_mode="anchor")
     else:
-        ax.set_xticks(middles, names, fontsize=7)
+        ax.set_xticks(middles, shown, fontsize=7, parse_math=False)
     ax.set_xlabel("components by module")
 
 

@@ -1,5 +1,6 @@
 """How much the members of an ensemble agree at each number of groups, from the content of stable_groups.json."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class StabilityView:
     cut: np.ndarray
 
 
-def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
+def stability_view(stable_groups: Mapping[str, Any]) -> StabilityView:
     """From the content of stable_groups.json; without agreement along iterations all curves are empty."""
     agreement = stable_groups["agreement"] or {}
     members = stable_groups["members"]
@@ -50,7 +51,7 @@ def stability_view(stable_groups: dict[str, Any]) -> StabilityView:
     )
 
 
-def _curve(agreement: dict[str, Any], name: str) -> np.ndarray:
+def _curve(agreement: Mapping[str, Any], name: str) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in agreement.get(name, [])], np.float64)
 
 
@@ -84,7 +85,7 @@ def draw_doubt(ax: "Axes", view: StabilityView) -> "Axes":
     return ax
 
 
-def save_stability_figure(path: Path, stable_groups: dict[str, Any]) -> Path:
+def save_stability_figure(path: Path, stable_groups: Mapping[str, Any]) -> Path:
     """Both along the number of groups.
 
     Raises:

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from spd.errors import SPDError, describe_error
 from spd.files.atomic import atomic_write
+from spd.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,8 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 
 MAX_POINTS = 1500
 """Points along an axis of iterations: more than a figure can show."""
+
+_MAX_NAME_CHARS = 48
 
 _RC: Any = {  # matplotlib's stubs type the keys one by one
     "font.size": 9,
@@ -78,7 +82,8 @@ def new_figure(path: Path, width: float, height: float) -> "Iterator[Figure]":
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.03)  # type: ignore[union-attr, call-arg]
         FigureCanvasAgg(figure)
         yield figure
-        with atomic_write(path) as temporary:
+        with atomic_write(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a box is drawn in its place
             figure.savefig(temporary, dpi=160, format="png", facecolor="white", metadata={"Software": None})
 
 
@@ -137,6 +142,15 @@ def add_groups_axis(ax: "Axes", n_components: int) -> None:
     top = ax.secondary_xaxis("top", functions=(mirror, mirror))
     top.set_xlabel("groups left")
     grouped_thousands(top.xaxis)
+
+
+def tick_names(names: Sequence[str]) -> list[str]:
+    """Names of others, such as labels, as an axis can show them; to be drawn with `parse_math=False`, since a `$` in
+    one is no formula. Long ones lose their middle, or there would be no room for the axis."""
+    return [
+        name if len(name) <= _MAX_NAME_CHARS else f"{name[: _MAX_NAME_CHARS // 2]}...{name[-_MAX_NAME_CHARS // 2 :]}"
+        for name in map(printable, names)
+    ]
 
 
 def mark_empty(ax: "Axes", reason: str) -> None:

@@ -70,6 +70,7 @@ def _start(arguments: argparse.Namespace) -> None:
     config = ensemble.read_pipeline_config(arguments.config, given_flags(arguments, *names))
     run_config = ensemble.effective_run_config(config, given_flags(arguments, "dataset_streaming"))
     source = open_source(run_config)
+    run_config = source.run_config(run_config)
     if arguments.dry_run:
         from spd.clustering.pipeline.plan import describe_plan
 

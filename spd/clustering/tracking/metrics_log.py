@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from spd.errors import SPDError
+from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from spd.clustering.merge import MergeStep
@@ -85,7 +86,11 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as failed:
+                if error is None:
+                    raise self._cannot_write(failed) from failed
 
     def write(self, iteration: int, scalars: dict[str, float]) -> None:
         """Add a line: iteration (from 0), n_iters (planned), elapsed_s and first_iteration (of this process, from
@@ -110,15 +115,17 @@ class MetricsLog:
                 self._file.flush()
                 self._last_flush = now
         except OSError as error:
-            raise SPDError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> SPDError:
+        return SPDError(f"{self._path}: cannot be written: {error.strerror or error}")
 
     def _open(self, iteration: int) -> IO[str]:
         self._first_iteration = iteration
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         earlier = [line for line in read_metrics(self._path) if line["iteration"] < iteration]
-        file = self._path.open("w", encoding="utf-8")
-        file.writelines(json.dumps(line) + "\n" for line in earlier)
-        return file
+        with atomic_write(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in earlier)
+        return self._path.open("a", encoding="utf-8")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

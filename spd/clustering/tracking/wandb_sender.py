@@ -33,11 +33,12 @@ class WandbSender:
     def __init__(self, start: dict[str, Any]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._journal: IO[str] | None = None
-        self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
-        self._path = self.directory / "journal.jsonl"
+        self.directory = Path(os.devnull, "none")
         start = {**start, "dir": os.environ.get("WANDB_DIR") or start["dir"]}
         self._wandb_directory = Path(start["dir"]) / "wandb"
         try:
+            self.directory = Path(tempfile.mkdtemp(prefix="spd-wandb-"))
+            self._path = self.directory / "journal.jsonl"
             Path(start["dir"]).mkdir(parents=True, exist_ok=True)
             self._journal = self._path.open("w", encoding="utf-8")
             self.send(start)

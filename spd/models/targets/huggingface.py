@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from spd.errors import ConfigError
+from spd.errors import ConfigError, one_line
+from spd.models.class_paths import HUGGINGFACE_CLASS
 from spd.models.run_info import SPDRunInfo
-from spd.models.targets.registry import HUGGINGFACE_CLASS
 
 
 def build(info: SPDRunInfo) -> nn.Module:
@@ -36,8 +36,9 @@ def build(info: SPDRunInfo) -> nn.Module:
         config = transformers.AutoConfig.from_pretrained(str(local or name), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         place = f"the directory {local}" if local else f"the hub (no directory {name!r} here or beside the run)"
+        reason = one_line(error, 300)
         raise ConfigError(
-            f"{where}: pretrained_model_name: the config of {name!r} cannot be read from {place}: {_one_line(error)}"
+            f"{where}: pretrained_model_name: the config of {name!r} cannot be read from {place}: {reason}"
         ) from error
     accepted = getattr(model_class, "config_class", None)
     if accepted is not None and not isinstance(config, accepted):
@@ -68,7 +69,3 @@ def _model_class(info: SPDRunInfo) -> tuple[type, Callable[[Any], nn.Module]]:
             f" {transformers.__version__}: expected a class such as transformers.GPT2LMHeadModel"
         )
     return found, found
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

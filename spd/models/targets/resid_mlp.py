@@ -11,7 +11,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from spd.models.run_info import SPDRunInfo, TolerantConfig
-from spd.models.targets.target_config import toy_target_config
+from spd.models.targets.target_config import ConfigPlace, toy_target_config
+
+CONFIG_PLACE = ConfigPlace("resid_mlp_train_config.yaml", "resid_mlp_model_config")
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
 
@@ -56,6 +58,6 @@ class ResidMLP(nn.Module):
 
 def build(info: SPDRunInfo) -> nn.Module:
     """The target without weights; raises MissingFileError, ConfigError."""
-    config = toy_target_config(info, "resid_mlp_train_config.yaml", "resid_mlp_model_config", ResidMLPConfig)
+    config = toy_target_config(info, CONFIG_PLACE, ResidMLPConfig)
     with torch.device("meta"):
         return ResidMLP(config)

@@ -1,11 +1,12 @@
 """Finding and reading a target model's own config file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spd.errors import ConfigError, MissingFileError
-from spd.files import wandb_run as wandb_files
+from spd.files import wandb_run
 from spd.files.config import load_mapping
 from spd.models.run_info import SPDRunInfo, TolerantConfig
 
@@ -14,8 +15,20 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=TolerantConfig)
 
-
 _OLDER_SECTIONS = {"resid_mlp_model_config": "resid_mlp_config"}
+
+
+@dataclass(frozen=True)
+class ConfigPlace:
+    """Where a toy family's trainer writes the target's config.
+
+    Attributes:
+        file: name of the file in the run's directory.
+        section: key of that file under which the model's part stands, if it is not the whole file.
+    """
+
+    file: str
+    section: str
 
 
 def find_target_config(info: SPDRunInfo, name: str, target: str | None, levels_up: int) -> Path:
@@ -31,7 +44,7 @@ def find_target_config(info: SPDRunInfo, name: str, target: str | None, levels_u
     own = info.directory / name
     if own.is_file():
         return own
-    if target is not None and target.startswith(wandb_files.PREFIX):
+    if target is not None and target.startswith(wandb_run.PREFIX):
         return _on_wandb(target, name)
     places = [str(info.directory)]
     if target:
@@ -51,22 +64,35 @@ def _on_wandb(path: str, name: str) -> Path:
             raise MissingFileError(f"{path}: the W&B run of the target has no {name}")
         return [name]
 
-    return wandb_files.fetch_files(path, lambda directory: (directory / name).is_file(), choose) / name
+    return wandb_run.fetch_files(path, lambda directory: (directory / name).is_file(), choose) / name
 
 
-def toy_target_config(info: SPDRunInfo, name: str, section: str, config_type: type[Config]) -> Config:
-    """A toy target's config, from the file `name`, where it stands under the key `section` (or that
-    key's older name) or is the whole content.
+def toy_target_config(info: SPDRunInfo, place: ConfigPlace, config_type: type[Config]) -> Config:
+    """A toy target's config, from its section (or that section's older name), or else the whole content of its file.
 
     pretrained_model_path is the weights file that it lies beside, or a W&B run.
 
     Raises:
         MissingFileError, ConfigError: the file is missing or a key in it is wrong.
     """
-    path = find_target_config(info, name, info.config.pretrained_model_path, levels_up=1)
-    content = load_mapping(path)
-    nested = content.get(section) or content.get(_OLDER_SECTIONS.get(section, ""))
+    path, content = _toy_target_file(info, place)
+    nested = content.get(place.section) or content.get(_OLDER_SECTIONS.get(place.section, ""))
     return config_type.from_mapping(nested if isinstance(nested, dict) else content, str(path))
+
+
+def toy_training_config(info: SPDRunInfo, place: ConfigPlace, config_type: type[Config]) -> Config:
+    """What the same file says outside the model's section.
+
+    Raises:
+        MissingFileError, ConfigError: the file is missing or a key in it is wrong.
+    """
+    path, content = _toy_target_file(info, place)
+    return config_type.from_mapping(content, str(path))
+
+
+def _toy_target_file(info: SPDRunInfo, place: ConfigPlace) -> tuple[Path, dict[str, Any]]:
+    path = find_target_config(info, place.file, info.config.pretrained_model_path, levels_up=1)
+    return path, load_mapping(path)
 
 
 def pretrain_target_config(info: SPDRunInfo, config_type: type[Config]) -> tuple[Config, Path]:
@@ -83,8 +109,10 @@ def pretrain_target_config(info: SPDRunInfo, config_type: type[Config]) -> tuple
 
 
 def check_length(tokens: "Tensor", limit: int | None) -> None:
-    """Raises:
-    ConfigError: sequences (batch, seq) are longer than the target's `limit`.
+    """Check that sequences of tokens (batch, seq) are no longer than the target's `limit` (None: there is none).
+
+    Raises:
+        ConfigError: they are.
     """
     if limit is not None and tokens.shape[1] > limit:
         raise ConfigError(f"sequences of {tokens.shape[1]} tokens: the target takes at most {limit} (block_size)")

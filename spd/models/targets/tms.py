@@ -10,7 +10,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from spd.models.run_info import SPDRunInfo, TolerantConfig
-from spd.models.targets.target_config import toy_target_config
+from spd.models.targets.target_config import ConfigPlace, toy_target_config
+
+CONFIG_PLACE = ConfigPlace("tms_train_config.yaml", "tms_model_config")
 
 
 class TMSConfig(TolerantConfig):
@@ -45,6 +47,6 @@ class TMS(nn.Module):
 
 def build(info: SPDRunInfo) -> nn.Module:
     """The target without weights; raises MissingFileError, ConfigError."""
-    config = toy_target_config(info, "tms_train_config.yaml", "tms_model_config", TMSConfig)
+    config = toy_target_config(info, CONFIG_PLACE, TMSConfig)
     with torch.device("meta"):
         return TMS(config)

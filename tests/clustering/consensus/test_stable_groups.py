@@ -55,6 +55,17 @@ def test_members_that_agree() -> None:
     assert found.representative == 0
 
 
+def test_what_is_to_be_trusted_and_what_is_in_doubt_adds_up() -> None:
+    """Both halves are stable; that they are one larger group is in doubt for all eight components."""
+    members = [member(["abcd", "efgh"])] * 4 + [member(["abcdefgh"])] * 6
+    content = as_json(find_consensus(cut_members(members)))
+    assert content["summary"]["n_contested"] == content["summary"]["n_components_stable"] == 8
+    text = consensus.summary_text(content)
+    assert "stable groups: 2, with 8 of 8 components" in text
+    assert "in doubt: 0 components are in no stable group and move between groups" in text
+    assert "of the 8 in stable groups 8 do not always go with the same larger group" in text
+
+
 def test_a_component_that_moves_between_two_groups() -> None:
     """c is with ab in 6 of 10 members and with de in 4; f joins de in 9 of 10."""
     members = [member(["abc", "def"])] * 5 + [member(["abc", "de"])] + [member(["ab", "cdef"])] * 4
@@ -71,7 +82,7 @@ def test_a_component_that_moves_between_two_groups() -> None:
     assert found.verdict(group_of["a"]) == "uncertain"
     assert found.verdict(group_of["d"]) == "stable"
     stats = found.consensus_stats
-    assert stats.least[group_of["d"]] == pytest.approx(0.9)
+    assert stats.min[group_of["d"]] == pytest.approx(0.9)
     assert stats.mean[group_of["d"]] == pytest.approx((1 + 0.9 + 0.9) / 3)
     assert stats.nearest[group_of["a"]] == group_of["d"]
     assert stats.nearest_mean[group_of["a"]] == pytest.approx(0.4 * 3 / 9)
@@ -104,7 +115,7 @@ def test_where_members_are_cut() -> None:
     found = find_consensus(cut_members(members, Cut(n_groups=6)))
     assert letters(found.core, found.labels) == {"abc"}
     assert found.cut == "6 groups"
-    with pytest.raises(SPDError, match="member 0 has 5 iterations, there is no iteration 5"):
+    with pytest.raises(SPDError, match=r"member 0: there is no iteration 5, they are 0 \.\. 4"):
         cut_members(members, Cut(iteration=5))
     with pytest.raises(SPDError, match="member 0 has 3 to 8 groups, it cannot be cut at 2"):
         cut_members(members, Cut(n_groups=2))

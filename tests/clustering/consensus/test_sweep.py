@@ -1,5 +1,8 @@
 """The sweep over alpha: planted groups are found, degenerate answers are not recommended."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
@@ -9,6 +12,7 @@ from spd.clustering.consensus.sweep import AlphaResult, recommend, sweep_alphas
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.errors import SPDError
+from tests.clustering.histories import assert_same
 from tests.planted import memberships_of, planted
 
 CONFIG = MergeConfig(merge_pair_sampling_kwargs={"threshold": 0.001})
@@ -24,7 +28,7 @@ def groups_of(n_groups: int, size: int, n_copies: int = 0) -> tuple[Memberships,
 
 
 def result(alpha: float, agreement: float, saved: float) -> AlphaResult:
-    return AlphaResult(alpha, 10, 2, 5, agreement, agreement, agreement, 0.1, 3, 0.5, saved)
+    return AlphaResult(float(alpha), 10.0, 2.0, 5.0, agreement, agreement, agreement, 0.1, 3, 0.5, saved)
 
 
 def test_the_recommended_alpha_finds_the_planted_groups_though_extremes_agree_as_well() -> None:
@@ -52,12 +56,26 @@ def test_nothing_is_recommended_for_noise() -> None:
     assert advice.reason.startswith("None can be recommended")
 
 
-def test_processes_give_the_same_numbers(tmp_path) -> None:
+def test_processes_give_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     memberships, _ = groups_of(5, 3)
-    alone, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4])
-    parallel, _ = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4], n_workers=2, scratch=tmp_path)
+    alone, histories = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4])
+    parallel, same_histories = sweep_alphas(memberships, CONFIG, [1.0, 5.0], [3, 4], n_workers=2)
     assert alone == parallel
-    assert list(tmp_path.iterdir()) == []
+    for alpha in (1.0, 5.0):
+        for one, other in zip(histories[alpha], same_histories[alpha], strict=True):
+            assert_same(one, other)
+    assert not list(tmp_path.rglob("memberships.npz")), "what the processes read is removed"
+
+
+def test_a_process_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    memberships, _ = groups_of(5, 3)
+    soft = Memberships(
+        memberships.indptr, memberships.indices, np.full(memberships.nnz, 2, np.float32), memberships.labels
+    )
+    config = CONFIG.model_copy(update={"activation_threshold": None})
+    with pytest.raises(SPDError, match=r"alpha 1, seed \d: .*must be at most 1"):
+        sweep_alphas(soft, config, [1.0], [3, 4], n_workers=2)
 
 
 def test_soft_memberships_are_swept_too() -> None:

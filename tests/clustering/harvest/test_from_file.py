@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest import matrix_files
 from spd.clustering.harvest.from_file import read_activations
 from spd.clustering.memberships import Memberships
-from spd.errors import ActivationsError, DamagedFileError, MissingFileError
+from spd.errors import ActivationsError, ConfigError, DamagedFileError, MissingFileError
 
 LABELS = ["b:1", "a:0", "b:0", "a:7", "c:2"]
 
@@ -159,6 +160,58 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: list[str], message: str)
     (tmp_path / "m.labels.txt").write_text("\n".join(labels))
     with pytest.raises(ActivationsError, match=message):
         read_activations(path, _config())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(LABELS).encode("utf-8-sig"),
+        "\r\n".join(LABELS).encode("utf-8-sig") + b"\r\n",
+        "\n".join(LABELS).encode() + b"\n\n",
+        "\r".join(LABELS).encode(),
+    ],
+)
+def test_labels_as_editors_save_them(tmp_path: Path, content: bytes) -> None:
+    path = _save_npy(tmp_path, _matrix())
+    (tmp_path / "m.labels.txt").write_bytes(content)
+    made = read_activations(path, _config(merge={"module_name_filter": ["b"], "filter_dead_threshold": 0}))
+    assert made.labels == ["b:1", "b:0"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_labels_in_another_encoding_name_file_and_line(tmp_path: Path, encoding: str) -> None:
+    path = _save_npy(tmp_path, _matrix())
+    (tmp_path / "m.labels.txt").write_bytes("\n".join([*LABELS[:4], "é:0"]).encode(encoding))
+    line = 5 if encoding == "latin-1" else 1
+    with pytest.raises(ActivationsError, match=rf"m\.labels\.txt: line {line} is not in UTF-8 \(byte 0x"):
+        read_activations(path, _config())
+
+
+def test_labels_in_the_file_itself_with_a_byte_order_mark(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", activations=_matrix(), labels=np.array(["\ufeffb:1", *LABELS[1:]]))
+    assert read_activations(tmp_path / "m.npz", _config()).labels[0] == "b:1"
+    np.savez(tmp_path / "m.npz", activations=_matrix(), labels=np.array(["b\n:1", *LABELS[1:]]))
+    with pytest.raises(ActivationsError, match=r"m\.npz: a label is <module>:<index>, got 'b\\n:1' in line 1"):
+        read_activations(tmp_path / "m.npz", _config())
+
+
+def test_a_threshold_above_1_for_values_above_1(tmp_path: Path) -> None:
+    matrix = 4 * _matrix()
+    made = read_activations(_save_npy(tmp_path, matrix), _config(merge={"activation_threshold": 2}))
+    assert np.array_equal(made.to_scipy().toarray(), matrix > 2)
+    with pytest.raises(ConfigError, match="a model's importances lie between 0 and 1, none is above 2"):
+        ClusteringRunConfig.from_mapping(
+            {"model_path": "example:x", "batch_size": 3, "merge_config": {"activation_threshold": 2}}, "test"
+        )
+
+
+def test_an_activation_threshold_above_everything_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("spd"), "propagate", True)
+    made = read_activations(_save_npy(tmp_path, _matrix()), _config(merge={"activation_threshold": 1.0}))
+    assert made.nnz == 0
+    assert "no component is active on any sample: activation_threshold is 1, the greatest value 1" in caplog.text
 
 
 def test_saved_memberships_are_taken_as_they_are(tmp_path: Path) -> None:

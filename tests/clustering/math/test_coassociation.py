@@ -95,7 +95,7 @@ def test_statistics_equal_the_dense_ones(n, n_members, noise, dead, seed) -> Non
         if pairs:
             inner = np.array([values[a, b] for a, b in pairs])
             assert got.mean[g] == pytest.approx(inner.mean())
-            assert got.least[g] == pytest.approx(inner.min())
+            assert got.min[g] == pytest.approx(inner.min())
         else:
             assert np.isnan(got.mean[g])
         outer = {h: values[np.ix_(inside, other)].mean() for h, other in enumerate(groups) if h != g}

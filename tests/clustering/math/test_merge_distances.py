@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.math.contingency import Path
+from spd.clustering.math.contingency import MergePath
 from spd.clustering.math.merge_distances import (
     compute_distances,
     distance_matrix,
@@ -131,6 +131,21 @@ def test_adjusted_mutual_info_is_on_a_grid_when_there_are_many_iterations() -> N
         assert got[t] == pytest.approx(oracle.adjusted_mutual_info(array[1, t], array[0, t]), abs=1e-8)
 
 
+@pytest.mark.parametrize("method", DISTANCES_METHODS)
+def test_equal_partitions_are_at_no_distance_at_all(method: str) -> None:
+    """Twenty groups of three, made in another order by each member, then joined in the same one."""
+
+    def shuffled(seed: int) -> np.ndarray:
+        order = np.random.default_rng(seed).permutation(np.repeat(np.arange(20), 2))
+        within = [(3 * g, 3 * g + 1 + int((order[:t] == g).sum())) for t, g in enumerate(order)]
+        return np.array([*within, *((0, 3 * g) for g in range(1, 20))])
+
+    distances = distances_from_merges([shuffled(seed) for seed in range(5)], 60, method)
+    between = distances[:, *np.tril_indices(5, k=-1)]
+    assert (between[39:] == 0).all()
+    assert between[20].min() > 1e-3
+
+
 def test_only_the_strictly_lower_triangle_is_filled_and_to_symmetric_mirrors_it() -> None:
     merges, _ = ensemble("random", 12, 11, n_ens=4)
     distances = distances_from_merges(merges, 12, "matching_dist")
@@ -163,6 +178,6 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="different lengths"):
         distance_matrix([[0, 1], [0]], "matching_dist")
     with pytest.raises(ValueError, match=r"components 0 \.\. 7 of 4"):
-        Path.from_merges(np.array([[0, 7]]), 4)
+        MergePath.from_merges(np.array([[0, 7]]), 4)
     with pytest.raises(ValueError, match="joins a group with itself"):
-        Path.from_merges(np.array([[0, 1], [1, 0]]), 4)
+        MergePath.from_merges(np.array([[0, 1], [1, 0]]), 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge import merge_iteration
+from spd.clustering.merge import MergeRunOptions, merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_engine import checkpoint as checkpoint_module
 from spd.clustering.merge_history import MergeHistory
@@ -35,10 +35,11 @@ def memberships() -> Memberships:
     return memberships_of(planted(rng, 300, rng.integers(15, size=100), rng.uniform(0.02, 0.3, 15), 0.9))
 
 
-def run(config: MergeConfig, memberships: Memberships, seed: int = 5, **kwargs) -> MergeHistory:
+def run(config: MergeConfig, memberships: Memberships, seed: int = 5, log_callback=None, **options) -> MergeHistory:
+    rng, run_options = np.random.default_rng(seed), MergeRunOptions(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return merge_iteration(config, memberships, memberships.labels, rng=np.random.default_rng(seed), **kwargs)
+        return merge_iteration(config, memberships, memberships.labels, log_callback, rng=rng, run_options=run_options)
 
 
 @pytest.mark.parametrize(("method", "kwargs"), METHODS)
@@ -67,8 +68,8 @@ def test_killed_twice_and_resumed(memberships, tmp_path: Path, method: str, kwar
 
 
 def test_checkpoints_are_written_while_running(memberships, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint_module, "SHARE", 1e9)
+    monkeypatch.setattr(checkpoint_module, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint_module, "MAX_SHARE", 1e9)
     path = tmp_path / "merge.npz"
     config = config_of(*METHODS[1])
     copies: list[bytes] = []

@@ -20,7 +20,7 @@ METHODS = [("range", 0.0), ("range", 0.05), ("mcmc", 0.1), ("exp_rank", 0.2)]
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several parts for each merge, even of few samples."""
-    monkeypatch.setattr(join_large, "PART", 3)
+    monkeypatch.setattr(join_large, "MIN_PART", 3)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -90,7 +90,7 @@ def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: p
     monkeypatch.setattr(drive, "SECONDS_PER_CALL", 0.0)
     if number == signal.SIGTERM:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = drive.run(engine)
+    outcome = drive.drive_engine(engine)
     if number == signal.SIGTERM:
         signal.signal(signal.SIGTERM, before)
     assert not outcome.is_complete
@@ -114,12 +114,12 @@ def test_an_interrupt_waits_for_the_renumbering(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(engine_module, "compacted", signal_and_compact)
     engine = MergeEngine(memberships, rules, np.random.default_rng(7))
     checkpoint = Checkpoint(tmp_path / "merge.npz", "of this merge")
-    outcome = drive.run(engine, checkpoint=checkpoint)
+    outcome = drive.drive_engine(engine, checkpoint=checkpoint)
     assert not outcome.is_complete
     assert 75 <= outcome.n_merges == engine.n_done < 149
     resumed = MergeEngine(memberships, rules, np.random.default_rng(0))
     checkpoint.resume(resumed)
-    drive.run(resumed)
+    drive.drive_engine(resumed)
     np.testing.assert_array_equal(resumed.pairs(), finished(memberships, "mcmc", 0.1, use_bits=False).pairs())
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_shown_beyond_the_stop_at_the_minimum() -> None:
     rules = EngineOptions("range", 0.0, 1.0, 149)
     shown: list[int] = []
     engine = MergeEngine(memberships, rules, np.random.default_rng(0))
-    outcome = drive.run(engine, shown.append, next_state=lambda _: 10**9, stop_at_minimum=True)
+    outcome = drive.drive_engine(engine, shown.append, next_state=lambda _: 10**9, stop_at_minimum=True)
     assert outcome.is_complete
     assert shown == list(range(outcome.n_merges))
     assert outcome.n_merges < 149

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from spd.clustering.math.merge_matrix import GroupMerge
-from spd.clustering.merge_config import MergeConfig
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_config import MergeConfig, MergeOptions
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.errors import SPDError
 from tests.clustering.histories import assert_same, random_history
 from tests.oracles.merge_paths import replay
@@ -13,8 +14,8 @@ PAIRS = np.array([[1, 4], [0, 3], [1, 2]])
 """{1, 4}, then {0, 3}, then groups 1 = {1, 4} and 2 = {2}."""
 
 
-def by_hand(**further: object) -> MergeHistory:
-    return MergeHistory(LABELS, MergeConfig(), PAIRS, **further)  # type: ignore[arg-type]
+def by_hand(**extra: object) -> MergeHistory:
+    return MergeHistory(LABELS, MergeConfig(), PAIRS, **extra)  # type: ignore[arg-type]
 
 
 def test_by_hand() -> None:
@@ -146,6 +147,71 @@ def test_linkage_is_valid_wherever_the_merge_stopped(n_iters: int) -> None:
     linkage = random_history(20, n_iters).linkage()
     assert is_valid_linkage(linkage)
     assert linkage[:, 2].tolist() == list(range(1, 20))
+
+
+def test_the_partition_after_a_number_of_merges() -> None:
+    history = by_hand()
+    assert history.partition_after(0).tolist() == [0, 1, 2, 3, 4]
+    assert history.partition_after(2).tolist() == [0, 1, 2, 0, 1]
+    assert history.partition_after(3).dtype == np.int64
+    for beyond in (-1, 4):
+        with pytest.raises(SPDError, match=f"no state after {beyond} merges, the history has 3"):
+            history.partition_after(beyond)
+
+
+def test_iterations_and_the_best_state_as_numbers_of_merges() -> None:
+    history = by_hand(mdl_loss_norm=[3.0, 1.0, 2.0], initial_mdl_loss_norm=2.5)
+    assert [history.n_merges_at(where) for where in (0, 2, -1, -3, "best")] == [1, 3, 3, 1, 2]
+    for beyond in (3, -4):
+        with pytest.raises(IndexError, match=rf"no iteration {beyond}, they are 0 \.\. 2"):
+            history.n_merges_at(beyond)
+    with pytest.raises(SPDError, match="expected an iteration or 'best', got 'last'"):
+        history.n_merges_at("last")  # type: ignore[arg-type]
+    with pytest.raises(SPDError, match="holds no costs"):
+        by_hand().n_merges_at("best")
+    empty = MergeHistory.from_config(MergeConfig(), ["a:0"])
+    assert empty.n_merges_at("best") == 0
+    with pytest.raises(SPDError, match="no iteration 0, no merge was made"):
+        empty.n_merges_at(0)
+
+
+def test_whether_a_run_was_cut_too_early() -> None:
+    falling = {"mdl_loss_norm": [3.0, 2.0, 1.0], "initial_mdl_loss_norm": 4.0}
+    assert by_hand(**falling).is_cut_too_early
+    assert not by_hand(mdl_loss_norm=[3.0, 1.0, 2.0], initial_mdl_loss_norm=4.0).is_cut_too_early
+    assert not by_hand().is_cut_too_early, "the MDL is not known"
+    merged_to_the_end = MergeHistory(LABELS[:2], MergeConfig(), np.array([[0, 1]]), None, np.array([1.0]), 2.0)
+    assert not merged_to_the_end.is_cut_too_early
+    for option in ("require_coactivation", "stop_at_mdl_minimum"):
+        ended = HistoryDetails(MergeOptions(**{option: True}))
+        assert not by_hand(**falling, details=ended).is_cut_too_early, "it ended by itself"
+        cut = MergeHistory(LABELS, MergeConfig(iters=3), PAIRS, **falling, details=ended)  # type: ignore[arg-type]
+        assert cut.is_cut_too_early
+
+
+def test_torch_tensors_are_taken_and_numpy_is_kept() -> None:
+    mdl = torch.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    cost = torch.tensor([0.5, -2.0, 1.0], dtype=torch.bfloat16)
+    considered = HistoryDetails(considered_fraction=torch.tensor([0.5, 0.25, 1.0]))  # type: ignore[arg-type]
+    found = MergeHistory(LABELS, MergeConfig(), torch.tensor(PAIRS), cost, mdl, 2.5, details=considered)
+    expected = MergeHistory(
+        LABELS,
+        MergeConfig(),
+        PAIRS,
+        np.array([0.5, -2.0, 1.0]),
+        np.array([3.0, 1.0, 2.0]),
+        2.5,
+        details=HistoryDetails(considered_fraction=np.array([0.5, 0.25, 1.0])),
+    )
+    assert_same(found, expected)
+    assert isinstance(found.selected_pairs, np.ndarray)
+    appended = MergeHistory.from_config(MergeConfig(), LABELS)
+    for idx, state in enumerate(expected):
+        merge = GroupMerge(torch.tensor(state.merges.group_idxs), torch.tensor(state.merges.k_groups))  # type: ignore[arg-type]
+        appended.add_iteration(idx, torch.tensor(state.selected_pair), merge, mdl_loss_norm=mdl[idx])  # type: ignore[arg-type]
+    assert np.array_equal(appended.component_merges, expected.component_merges)
+    assert np.array_equal(appended.mdl_loss_norm, expected.mdl_loss_norm)
+    assert np.array_equal(found.merges.at(torch.tensor([0, -1])), found.merges.at([0, -1]))
 
 
 def test_linkage_by_hand() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spd.clustering.merge_config import MergeOptions
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 from tests.clustering.histories import assert_same, random_history
 
@@ -34,15 +34,11 @@ def npy(array: np.ndarray, allow_pickle: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("n_components", [0, 1, 2, 30])
-@pytest.mark.parametrize("with_further", [False, True])
-def test_round_trip(tmp_path: Path, n_components: int, with_further: bool) -> None:
+@pytest.mark.parametrize("with_details", [False, True])
+def test_round_trip(tmp_path: Path, n_components: int, with_details: bool) -> None:
     n_iters = max(n_components - 2, 0)
-    further = {
-        "merge_options": MergeOptions(require_coactivation=True),
-        "considered_fraction": np.linspace(0, 1, n_iters),
-        "is_complete": False,
-    }
-    history = random_history(n_components, n_iters, **(further if with_further else {}))
+    details = HistoryDetails(MergeOptions(require_coactivation=True), np.linspace(0, 1, n_iters), is_complete=False)
+    history = random_history(n_components, n_iters, **({"details": details} if with_details else {}))
     history.save(tmp_path / "new" / "history.zip")
     assert_same(MergeHistory.read(tmp_path / "new" / "history.zip"), history)
 

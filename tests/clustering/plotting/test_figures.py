@@ -8,8 +8,13 @@ from matplotlib.figure import Figure
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.clustering.plotting import activity, cluster_sizes, costs, distances, partition
+from spd.clustering.plotting.coassociation import (
+    CoassociationView,
+    draw_coassociation,
+    save_coassociation_figure,
+)
 from spd.clustering.plotting.figures import save_distance_figure, save_run_figures, save_state_figure
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
@@ -31,7 +36,9 @@ def pixels(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(("n_components", "soft"), [(1, False), (2, True), (10, True), (700, False)])
 def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None:
-    history = random_history(n_components, considered_fraction=np.linspace(0.1, 1, n_components - 1))
+    history = random_history(
+        n_components, details=HistoryDetails(considered_fraction=np.linspace(0.1, 1, n_components - 1))
+    )
     paths = save_run_figures(tmp_path / "plots", history, memberships_of(history, 64, soft))
     assert [path.name for path in paths] == NAMES
     for path in paths:
@@ -147,3 +154,23 @@ def test_importing_needs_neither_matplotlib_nor_torch() -> None:
     code = "import sys, spd.clustering.plotting.figures as f; print({'matplotlib', 'torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("n_modules", [3, 12])
+def test_any_text_may_be_a_label(tmp_path: Path, n_modules: int, recwarn: pytest.WarningsRecorder) -> None:
+    """Half a formula, a carriage return, an escape sequence, a script that the font lacks, a very long name."""
+    modules = ["$x^{:0", "a\rb", "\x1b[31m", "日本語", "long." * 200][:n_modules]
+    modules += [f"m{k}" for k in range(n_modules - len(modules))]
+    labels = [f"{module}:{k}" for module in modules for k in range(2)]
+    history = MergeHistory.from_config(MergeConfig(), labels)
+    path = save_state_figure(tmp_path / "a.png", memberships_of(history, 20), history)
+    view = CoassociationView(np.eye(len(labels)), len(labels), np.array([0, len(labels)]), labels, "", "title")
+    for image in (pixels(path), pixels(save_coassociation_figure(tmp_path / "b.png", [view]))):
+        assert 0.005 < (image < 0.9).any(axis=2).mean() < 0.95
+    assert not recwarn.list
+    ax = draw_coassociation(Figure().subplots(), view)
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown[0] == "$x^{:0:0"
+    assert shown[2] == r"a\rb:0"
+    assert max(map(len, shown)) < 60
+    assert len(set(shown)) == len(labels)

@@ -7,7 +7,7 @@ from spd.clustering.compute_costs import compute_merge_costs
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.clustering.plotting.activity import activity_overview
 from spd.clustering.plotting.cluster_sizes import size_classes
 from spd.clustering.plotting.costs import cost_path
@@ -99,7 +99,7 @@ def test_cost_path_without_costs() -> None:
     sound = random_history(6)
     data = cost_path(MergeHistory(sound.labels, sound.merge_config, sound.selected_pairs))
     assert data.mdl is data.best_n_merges is data.considered is None
-    unknown = random_history(6, considered_fraction=np.full(5, np.nan))
+    unknown = random_history(6, details=HistoryDetails(considered_fraction=np.full(5, np.nan)))
     assert cost_path(unknown).considered is None
 
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from spd.settings import REPO_ROOT
-from tests.clustering.scripts.commands import Command, Done, run, run_in_one_process
+from tests.clustering.scripts.commands import Command, Done, run, run_all, run_alone
 
 EXAMPLE = REPO_ROOT / "spd" / "examples" / "resid_mlp2"
 PIPELINE = {"n_runs": 2, "distances_methods": ["matching_dist"]}
@@ -85,7 +85,7 @@ def test_configs_and_flags(tmp_path: Path) -> None:
             "unknown distances method '../x', known are",
         ),
     ]
-    results = run_in_one_process([*commands, *(command for command, _ in others)], tmp_path)
+    results = run_all([*commands, *(command for command, _ in others)], tmp_path)
     for command, done, (_, expected) in zip(commands, results, cases, strict=False):
         _check(done, expected, command.out_dir)
         assert not command.out_dir.exists()
@@ -140,7 +140,7 @@ def test_models_and_data(tmp_path: Path) -> None:
     for number, (values, _) in enumerate([*broken, *data]):
         pipeline = _pipeline(tmp_path / f"case{number}", values)
         commands.append(Command("run_pipeline", ["--config", str(pipeline), "--local"], tmp_path / f"out{number}"))
-    done = run_in_one_process(commands, tmp_path)
+    done = run_all(commands, tmp_path)
     for command, result, (_, expected) in zip(commands, done, [*broken, *data], strict=True):
         _check(result, expected, command.out_dir)
     for command in commands[: len(broken)]:
@@ -195,34 +195,8 @@ def test_a_directory_without_permission(tmp_path: Path) -> None:
     _check(Done(done.returncode, done.stdout, done.stderr), "no permission to write to .*/mine", tmp_path / "mine")
 
 
-def test_help_and_config_errors_import_nothing_heavy(tmp_path: Path) -> None:
-    """What makes a command slow to start is not imported before it is known that it will be needed."""
-    script = """
-import sys
-from spd.clustering.scripts import run_pipeline, run_clustering, calc_distances, demo
-for module in (run_pipeline, run_clustering, calc_distances, demo):
-    try:
-        module.main(["--help"])
-    except SystemExit as left:
-        assert left.code == 0
-assert run_pipeline.main(["--config", sys.argv[1]]) == 1
-assert run_clustering.main(["--config", sys.argv[2]]) == 1
-heavy = ("torch", "numba", "scipy", "matplotlib", "datasets", "transformers", "wandb", "pandas", "sklearn")
-print([name for name in heavy if name in sys.modules], file=sys.stderr)
-"""
-    bad = _pipeline(tmp_path, {"foo": 1})
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(bad), str(bad.parent / "run.json")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.splitlines()[-1] == "[]"
-    assert done.stderr.count("unknown key 'foo'") == 2
-
-
 def test_debug_shows_where(tmp_path: Path) -> None:
-    done = run("run_pipeline", ["--config", str(tmp_path / "none.yaml"), "--debug"], dict(os.environ), tmp_path)
+    done = run_alone("run_pipeline", ["--config", str(tmp_path / "none.yaml"), "--debug"], dict(os.environ), tmp_path)
     assert done.status == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert done.error.endswith("none.yaml: no such config file")

@@ -20,6 +20,7 @@ from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.sources import SavedHarvestSource, open_source
 from spd.clustering.scripts import run_clustering, run_harvest, run_merge
 from spd.clustering.storage import HarvestPaths, RunPaths
+from tests.clustering.harvest import test_param_decomp
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
 
@@ -132,6 +133,31 @@ def test_bootstrap_without_an_ensemble(harvest: HarvestPaths) -> None:
     assert (drawn.to_scipy() != expected.to_scipy()).nnz == 0
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_harvest_of_another_tool(
+    tmp_path: Path, out_dir: Path, capsys: pytest.CaptureFixture[str], is_older: bool
+) -> None:
+    theirs = test_param_decomp
+    older = {"metadata": {"n_samples": 4, "n_components": 3, "labels": theirs.LABELS}, "config": None}
+    theirs.write(HarvestPaths("ch-0123abcd").directory, **(older if is_older else {}))  # type: ignore[arg-type]
+    config = tmp_path / "config.yaml"
+    content = {"activations_path": str(HarvestPaths("ch-0123abcd").directory), "batch_size": 9}
+    config.write_text(yaml.safe_dump(content | {"merge_config": {"alpha": 3.0}}))
+    for arguments, alpha in (([], 1.0), (["--config", config], 3.0)):
+        run = _merge(capsys, "--harvest", "ch-0123abcd", *arguments)
+        history = MergeHistory.read(run.history)
+        assert history.labels == theirs.LABELS
+        written = json.loads(run.config.read_text())
+        assert (written["batch_size"], written["merge_config"]["alpha"]) == (4, alpha)
+        known = {} if is_older else {"activation_threshold": 0.25, "filter_dead_threshold": 0.125}
+        names = ("activation_threshold", "filter_dead_threshold")
+        assert {name: written["merge_config"][name] for name in names if name in written["merge_config"]} == known
+        assert written.get("filter_dead_stat") == (None if is_older else "mean")
+    assert run_clustering.main(["--config", str(config)]) == 0
+    direct = RunPaths(_id(capsys.readouterr().out))
+    assert json.loads(direct.config.read_text()) == written
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -165,6 +191,11 @@ def test_a_harvest_that_is_not_there_or_not_complete(
     harvest.memberships.write_bytes(content[: len(content) // 2])
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "memberships.npz" in capsys.readouterr().err
+    harvest.memberships.write_bytes(content)
+    drawn = Memberships.load(harvest.memberships).resample_rows(np.random.default_rng(0))
+    drawn.save(harvest.memberships)
+    assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
+    assert "memberships.npz: is not the file that was harvested" in capsys.readouterr().err
     harvest.metadata.unlink()
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "is not complete" in capsys.readouterr().err

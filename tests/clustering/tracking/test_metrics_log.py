@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from spd.clustering.merge import MergeStep, merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.tracking.metrics_log import MetricsLog, StepScalars, read_metrics, seconds_left, semilog
 from spd.clustering.tracking.tensors import fraction_zero, step_tensors, summarise
+from spd.errors import SPDError
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,26 @@ def test_time_left_is_that_of_this_process() -> None:
     line = {"iteration": 59, "n_iters": 100, "first_iteration": 50, "elapsed_s": 20.0}
     assert seconds_left(line) == pytest.approx(80.0)
     assert seconds_left({"iteration": 5}) is None
+
+
+def write_lines(path: Path, n_lines: int) -> None:
+    with MetricsLog(path, 10_000) as log:
+        for k in range(1, n_lines):
+            log.write(k, {"a": 1.0})
+
+
+@pytest.mark.parametrize("n_lines", [3, 3000])
+def test_a_full_disk_is_named(tmp_path: Path, n_lines: int) -> None:
+    """Where a line is flushed, or when the file is closed; lines of before the checkpoint are whole in any case."""
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, 10_000) as log:
+        log.write(0, {"a": 1.0})
+    size = path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+    try:
+        with pytest.raises(SPDError, match=r"metrics\.jsonl: cannot be written: File too large"):
+            write_lines(path, n_lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_metrics(path)[0]["iteration"] == 0

@@ -4,17 +4,132 @@ Numba looks only at a function's own file when it asks whether a cached version 
 holds the code of those that it calls, in other files. So the contents of a whole folder stand for each kernel in it;
 kernels call those of their own folder only.
 
+Nor does numba doubt what it finds: a file cut short by a full disk would end every later run. So a cached kernel
+carries a checksum, and whatever goes wrong with the cache costs one warning and a compilation, never the run.
+
 What is called for every sample or pair is `inline="always"` and takes arrays: numba cannot inline what it has cached,
 and passing a whole state costs more than all else.
 """
 
 import functools
 import hashlib
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+import numba
+
+from spd.errors import with_class
+
+logger = logging.getLogger(__name__)
+
+_WARNED = "SPD_KERNEL_CACHE_WARNED"
+"""Set in the environment with the first warning, so that processes started by this one do not repeat it."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_MAX_REASON_CHARS = 200
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile with numba (`options` of its njit); division by zero follows IEEE, as in numpy."""
+
+    def compile_lazily(function: Callable[..., Any]) -> Any:
+        compiler: Any = numba.njit  # its annotations do not know all of its options
+        dispatcher = compiler(error_model="numpy", no_cfunc_wrapper=True, **options)(function)
+        if hasattr(dispatcher, "enable_caching"):  # a plain function where NUMBA_DISABLE_JIT is set
+            _enable_cache(dispatcher, Path(function.__code__.co_filename).parent)
+        return dispatcher
+
+    return compile_lazily
+
+
+def helper(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """The same for what only kernels call: what Python would need to call it is not compiled."""
+    return kernel(no_cpython_wrapper=True, **options)
+
+
+def _enable_cache(dispatcher: Any, folder: Path) -> None:
+    """Give numba's dispatcher a cache that is good for as long as `folder` does not change; none where none can be."""
+    try:
+        _check_home(folder)
+        dispatcher.enable_caching()
+    except Exception as error:  # numba finds no directory that it may write to
+        _warn(
+            "numba finds no place for a cache, so kernels are compiled again in each process, which takes up to"
+            f" minutes: set NUMBA_CACHE_DIR to a directory that can be written to ({_reason(error)})"
+        )
+        return
+    cache = getattr(dispatcher, "_cache", None)
+    if cache is None:
+        return  # a numba whose insides are others: its own cache remains
+    _seal(getattr(cache, "_cache_file", None), _stamp(folder))
+    dispatcher._cache = _DoubtedCache(cache)
+
+
+def _check_home(folder: Path) -> None:
+    """Where nobody knows a home, numba would make a directory named `~` in the working one.
+
+    Raises:
+        FileNotFoundError: it would.
+    """
+    is_elsewhere = any(os.environ.get(name) for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"))
+    if not is_elsewhere and not os.access(folder, os.W_OK) and os.path.expanduser("~").startswith("~"):
+        raise FileNotFoundError("no home directory")
+
+
+class _DoubtedCache:
+    """Numba's cache of one function; whatever it raises means that nothing is cached."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return self._cache.load_overload(*arguments)
+        except Exception as error:  # unpickling a damaged file may raise anything
+            _warn(
+                f"numba's cache in {self._cache.cache_path} is damaged: kernels are compiled again ({_reason(error)})"
+            )
+            return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        try:
+            self._cache.save_overload(*arguments)
+        except Exception:  # numba reads its index before it adds to it: a damaged one is replaced first
+            try:
+                self._cache.flush()
+                self._cache.save_overload(*arguments)
+            except Exception as error:
+                _warn(f"compiled kernels cannot be kept in {self._cache.cache_path} ({_reason(error)})")
+
+
+def _seal(cache_file: Any, stamp: str) -> None:
+    """Let numba's cache of one function go stale with `stamp`, and check what is read against a checksum after it.
+
+    Unpickling ends before the checksum, so numba itself can read such files. What a version of numba does not have is
+    left as it is.
+    """
+    names = ("_source_stamp", "_dump", "_load_data", "_data_path")
+    if not all(hasattr(cache_file, name) for name in names):
+        return
+    dump, load_data = cache_file._dump, cache_file._load_data
+
+    def sealed_dump(content: Any) -> bytes:
+        data: bytes = dump(content)
+        return data + hashlib.sha256(data).digest()
+
+    def load_checked(name: str) -> Any:
+        data = Path(cache_file._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+            raise ValueError(f"{name} does not match its checksum")
+        return load_data(name)
+
+    cache_file._source_stamp = stamp
+    cache_file._dump, cache_file._load_data = sealed_dump, load_checked
 
 
 @functools.cache
@@ -25,20 +140,11 @@ def _stamp(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile with numba (`options` of its njit); division by zero follows IEEE, as in numpy."""
-
-    def compile_lazily(function: Callable[..., Any]) -> Any:
-        compiler: Any = njit  # its annotations do not know all of its options
-        dispatcher = compiler(cache=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
-        cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-        if hasattr(cache_file, "_source_stamp"):  # without it numba's own check remains
-            cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
-        return dispatcher
-
-    return compile_lazily
+def _reason(error: Exception) -> str:
+    return with_class(error, _MAX_REASON_CHARS)
 
 
-def helper(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """The same for what only kernels call: what Python would need to call it is not compiled."""
-    return kernel(no_cpython_wrapper=True, **options)
+def _warn(message: str) -> None:
+    if _WARNED not in os.environ:
+        os.environ[_WARNED] = "1"
+        logger.warning(message)

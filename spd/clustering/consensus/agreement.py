@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.math.coassociation import Coassociation
+from spd.clustering.math.merge_distances import compute_distances
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.errors import SPDError
 
@@ -17,21 +19,22 @@ class Agreement:
     """Agreement of the members after the same number of merges, on a grid of iterations.
 
     Attributes:
-        iterations: (g,) the state after merge `iteration`; n_groups: (g,) mean number of groups of live components.
-        mean, least, most: (g,) adjusted Rand index over pairs of members (1: equal, 0: chance).
+        iterations: (g,) the state after merge `iteration`.
+        n_groups: (g,) mean number of groups of live components.
+        mean, min, max: (g,) adjusted Rand index over pairs of members (1: equal, 0: chance).
         ambiguous: (g,) share of all pairs of components with a co-association between 0.1 and 0.9 (PAC).
         ambiguous_of_together: (g,) the same, of the pairs that are together at least once; NaN when there are none.
         member_n_groups, member_minimum: (n_members,) number of groups at each member's MDL minimum, and its merges;
             None where the MDL is not known.
     """
 
-    iterations: np.ndarray
-    n_groups: np.ndarray
-    mean: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
-    ambiguous: np.ndarray
-    ambiguous_of_together: np.ndarray
+    iterations: Int[np.ndarray, "g"]
+    n_groups: Float[np.ndarray, "g"]
+    mean: Float[np.ndarray, "g"]
+    min: Float[np.ndarray, "g"]
+    max: Float[np.ndarray, "g"]
+    ambiguous: Float[np.ndarray, "g"]
+    ambiguous_of_together: Float[np.ndarray, "g"]
     member_n_groups: list[int] | None
     member_minimum: list[int] | None
 
@@ -43,8 +46,6 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     the histories, where few groups are left, is seen as well; the least and the most merges at which a member has its
     MDL minimum are added.
     """
-    from spd.clustering.math.merge_distances import compute_distances
-
     ensemble = MergeHistoryEnsemble(list(histories))
     minimum = _minima(histories)
     grid = _grid(ensemble.n_iters_min, ensemble.c_components, n_grid, minimum or [])
@@ -68,8 +69,8 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
         iterations=grid,
         n_groups=is_alive.sum(axis=1).mean() - 1 - grid,
         mean=values.mean(axis=1),
-        least=values.min(axis=1),
-        most=values.max(axis=1),
+        min=values.min(axis=1),
+        max=values.max(axis=1),
         ambiguous=ambiguous / max(n_pairs, 1),
         ambiguous_of_together=np.divide(ambiguous, together, out=np.full(len(grid), np.nan), where=together > 0),
         member_n_groups=minimum and [h.c_components - m for h, m in zip(histories, minimum, strict=True)],
@@ -77,7 +78,7 @@ def agreement_along_iterations(histories: Sequence[MergeHistory], n_grid: int = 
     )
 
 
-def _grid(n_iters: int, n_components: int, n_grid: int, minimum: list[int]) -> np.ndarray:
+def _grid(n_iters: int, n_components: int, n_grid: int, minimum: list[int]) -> Int[np.ndarray, "g"]:
     if n_iters <= n_grid:
         return np.arange(n_iters)
     even = np.linspace(0, n_iters - 1, n_grid // 2)

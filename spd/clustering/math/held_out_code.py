@@ -10,9 +10,11 @@ Rates are estimated with half a count added on either side (Krichevsky and Trofi
 import numpy as np
 from jaxtyping import Float, Int
 
+from spd.clustering.math.kernels.distance_held_out import activity_counts
+
 
 def saved_share(
-    indptr: Int[np.ndarray, "n_samples+1"],
+    indptr: Int[np.ndarray, "n_samples_plus_1"],
     indices: Int[np.ndarray, "nnz"],
     labels: Int[np.ndarray, "n"],
     train: Int[np.ndarray, "a"],
@@ -31,8 +33,6 @@ def saved_share(
 
 
 def _bits(indptr: np.ndarray, indices: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    from spd.clustering.math.kernels.distance_held_out import activity_counts
-
     n_groups = int(labels.max(initial=-1)) + 1
     seen, seen_groups = activity_counts(indptr, indices, train, labels, n_groups)
     new, new_groups = activity_counts(indptr, indices, test, labels, n_groups)

@@ -1,6 +1,4 @@
-"""Causal importance functions: how important is each component of a module for this input?
-
-    importance = sigmoid(network(input)),   networks of linear layers with exact GELU between them:
+"""One causal importance function for each module: networks of affine layers with exact GELU between them.
 
 1. `mlp`: one network a component, on that component's activation (x V)_c, a scalar.
 2. `vector_mlp`: one network a component, on the module's whole input vector.
@@ -10,40 +8,35 @@ Values: x (..., d) -> (..., C), before the sigmoid. Layer i of the checkpoint is
 """
 
 import itertools
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from spd.errors import RunFormatError
+from spd.models.checkpoint import Checkpoint, assign_weights
+from spd.models.ci_config import LayerwiseCiConfig
+from spd.models.ci_functions.base import CiFunctions, ModuleSizes
+from spd.models.ci_functions.layers import Chain, Layer
 
-Sigmoid = Callable[[Tensor], Tensor]
-
-_LEAK = 0.01
 _CHUNK_NUMBERS_CPU = 2**20
 _CHUNK_NUMBERS_GPU = 2**27
-_SWISH_SHARPNESS = 10.0
-
-
-class Layer(nn.Module):
-    """Weights W and b of one layer, named as in the checkpoint."""
-
-    def __init__(self, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.W = nn.Parameter(torch.empty(weight_shape))
-        self.b = nn.Parameter(torch.empty(bias_shape))
 
 
 class CiFunction(nn.Module):
-    """One module's causal importance function: layers at even places, GELU between them."""
+    """One module's causal importance function: layers at even places, GELU between them.
+
+    Attributes:
+        takes_component_activations: whether its input is the components' activations (..., C); else it is the
+            module's input (..., d_in).
+        layers: by their place, as in the checkpoint.
+    """
 
     takes_component_activations = False
-    """Whether its input is the components' activations (..., C); else it is the module's input (..., d_in)."""
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: nn.ModuleDict) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict({str(2 * place): layer for place, layer in enumerate(layers)})
+        self.layers = layers
 
     def stages(self) -> list[Layer]:
         """The layers, first to last."""
@@ -85,17 +78,50 @@ class SharedMLP(CiFunction):
     """`shared_mlp`: x is the module's input (..., d_in); W of layer i is (width_i, width_i+1), the last width C."""
 
     def __init__(self, n_components: int, hidden: list[int], d_in: int) -> None:
-        super().__init__([Layer((a, b), (b,)) for a, b in itertools.pairwise([d_in, *hidden, n_components])])
+        super().__init__(Chain([d_in, *hidden, n_components]))
 
     def forward(self, x: Tensor) -> Tensor:
-        *others, last = self.stages()
-        for layer in others:
-            x = nn.functional.gelu(x @ layer.W + layer.b)
-        return x @ last.W + last.b
+        return self.layers(x)
 
 
-def _layers_per_component(n_components: int, widths: list[int]) -> list[Layer]:
-    return [Layer((n_components, a, b), (n_components, b)) for a, b in itertools.pairwise(widths)]
+class LayerwiseFunctions(CiFunctions):
+    """A CiFunction for each module."""
+
+    def __init__(self, modules: Mapping[str, ModuleSizes], config: LayerwiseCiConfig) -> None:
+        """Build without weights.
+
+        Raises:
+            RunFormatError: see build_ci_function.
+        """
+        super().__init__()
+        self.takes_component_activations = config.fn_type == "mlp"
+        self._paths = list(modules)
+        self._functions = nn.ModuleList(
+            build_ci_function(config.fn_type, sizes.n_components, sizes.d_in, config.hidden_dims, sizes.is_embedding)
+            for sizes in modules.values()
+        )
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        functions = dict(zip(self._paths, self._functions, strict=True))
+        return {module: functions[module](x) for module, x in inputs.items()}
+
+    def assign(self, checkpoint: Checkpoint) -> None:
+        path = checkpoint.path
+        if checkpoint.global_ci_function:
+            raise RunFormatError(
+                f"{path}: holds one causal importance function for all modules, but ci_config says that each has its"
+                " own (mode: layerwise)"
+            )
+        for module in checkpoint.ci_functions:
+            if module not in self._paths:
+                raise RunFormatError(f"{path}: holds ci functions of module {module!r}, which the config does not name")
+        for module, function in zip(self._paths, self._functions, strict=True):
+            assign_weights(function, checkpoint.ci_functions.get(module, {}), f"{path}: ci function of {module}")
+
+
+def _layers_per_component(n_components: int, widths: list[int]) -> nn.ModuleDict:
+    pairs = enumerate(itertools.pairwise(widths))
+    return nn.ModuleDict({str(2 * place): Layer((n_components, a, b), (n_components, b)) for place, (a, b) in pairs})
 
 
 def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, layers: list[Layer]) -> Tensor:
@@ -122,7 +148,7 @@ def _run(hidden: Tensor, layers: list[Layer]) -> Tensor:
 
 
 def build_ci_function(kind: str, n_components: int, d_in: int, hidden: list[int], is_embedding: bool) -> CiFunction:
-    """A causal importance function without weights.
+    """A module's causal importance function without weights.
 
     Raises:
         RunFormatError: an embedding has no input vector, so only `mlp` can stand for it.
@@ -130,58 +156,5 @@ def build_ci_function(kind: str, n_components: int, d_in: int, hidden: list[int]
     if kind == "mlp":
         return ComponentMLP(n_components, hidden)
     if is_embedding:
-        raise RunFormatError(f"ci_fn_type: an embedding can only have functions of type mlp, got {kind!r}")
+        raise RunFormatError(f"ci_config.fn_type: an embedding can only have functions of type mlp, got {kind!r}")
     return {"vector_mlp": VectorMLP, "shared_mlp": SharedMLP}[kind](n_components, hidden, d_in)
-
-
-def _hard(x: Tensor) -> Tensor:
-    return x.clamp(0, 1)
-
-
-def _upper_leaky_hard(x: Tensor) -> Tensor:
-    return torch.where(x > 1, 1 + _LEAK * (x - 1), x.clamp(0, 1))
-
-
-def _leaky_hard(x: Tensor) -> Tensor:
-    return torch.where(x < 0, _LEAK * x, x.clamp(max=1))
-
-
-def _swish_hard(x: Tensor) -> Tensor:
-    """x s(10 x) - (x - 1) s(10 (x - 1)), s the logistic function: a smooth `hard` that overshoots a little."""
-    return x * torch.sigmoid(_SWISH_SHARPNESS * x) - (x - 1) * torch.sigmoid(_SWISH_SHARPNESS * (x - 1))
-
-
-SIGMOIDS: dict[str, Sigmoid] = {
-    "normal": torch.sigmoid,
-    "hard": _hard,
-    "leaky_hard": _leaky_hard,
-    "upper_leaky_hard": _upper_leaky_hard,
-    "lower_leaky_hard": _hard,  # it leaks in the gradient only
-    "swish_hard": _swish_hard,
-}
-
-
-def importance_sigmoids(sigmoid_type: str) -> tuple[Sigmoid, Sigmoid]:
-    """(lower leaky, upper leaky) variants of a run's sigmoid: two functions for `leaky_hard`, else the same twice."""
-    if sigmoid_type == "leaky_hard":
-        return SIGMOIDS["lower_leaky_hard"], SIGMOIDS["upper_leaky_hard"]
-    return SIGMOIDS[sigmoid_type], SIGMOIDS[sigmoid_type]
-
-
-class CIOutputs:
-    """Causal importances by module, each (..., C), in the order of execution; a variant is computed when asked for.
-
-    `lower_leaky` is the bounded one. `upper_leaky` differs for the sigmoid `leaky_hard` only: it grows slowly above 1.
-    """
-
-    def __init__(self, pre_sigmoid: dict[str, Tensor], sigmoid_type: str) -> None:
-        self.pre_sigmoid = pre_sigmoid
-        self._lower, self._upper = importance_sigmoids(sigmoid_type)
-
-    @cached_property
-    def lower_leaky(self) -> dict[str, Tensor]:
-        return {module: self._lower(value) for module, value in self.pre_sigmoid.items()}
-
-    @cached_property
-    def upper_leaky(self) -> dict[str, Tensor]:
-        return {module: self._upper(value) for module, value in self.pre_sigmoid.items()}

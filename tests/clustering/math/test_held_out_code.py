@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from spd.clustering.math.held_out import saved_share
+from spd.clustering.math.held_out_code import saved_share
 
 
 def plain_bits(x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, SupportsInt
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from spd.clustering.consensus.cuts import MemberCuts
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
+from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
 from spd.errors import SPDError
 
 CONSENSUS_THRESHOLD = 0.5
@@ -21,8 +23,14 @@ Verdict = Literal["core", "stable", "split", "uncertain"]
 class Member:
     """One member at the cut.
 
-    n_groups: groups of its own live components; n_merges: merges made; mean_distance: mean variation of information
-    (nats) to the other members; is_representative: the least such.
+    Attributes:
+        index: its place in the ensemble.
+        run_id: its run, None where it is not known.
+        n_alive: its live components.
+        n_merges: merges made.
+        n_groups: groups of its own live components.
+        mean_distance: mean variation of information (nats) to the other members.
+        is_representative: whether it has the smallest such distance.
     """
 
     index: int
@@ -40,23 +48,25 @@ class Consensus:
 
     Attributes:
         labels: (n,) component labels.
+        cut: where the members are cut, in words.
+        threshold: of the stable groups.
+        members: one entry a member.
         n_alive: (n,) number of members in which each component is alive.
         consensus, stable, core: (n,) group of each component at the three levels.
         consensus_stats, stable_stats: how firm these groups are.
         agreement: mean over pairs of members of the adjusted Rand index at the cut, dead components left alone.
         n_ambiguous, n_together: pairs of components with co-association between 0.1 and 0.9, and above 0.
-        threshold: of the stable groups.
-        coassociation: for figures and for asking further.
+        coassociation: for figures and for more questions.
     """
 
     labels: list[str]
     cut: str
     threshold: float
     members: list[Member]
-    n_alive: np.ndarray
-    consensus: np.ndarray
-    stable: np.ndarray
-    core: np.ndarray
+    n_alive: Int[np.ndarray, "n"]
+    consensus: Int[np.ndarray, "n"]
+    stable: Int[np.ndarray, "n"]
+    core: Int[np.ndarray, "n"]
     consensus_stats: GroupStatistics
     stable_stats: GroupStatistics
     agreement: float
@@ -71,18 +81,18 @@ class Consensus:
 
     @property
     def representative(self) -> int:
-        """Index of the member with the least mean distance to the others."""
+        """Index of the member with the smallest mean distance to the others."""
         return next(member.index for member in self.members if member.is_representative)
 
     @cached_property
-    def confidence(self) -> np.ndarray:
+    def confidence(self) -> Float[np.ndarray, "n"]:
         """(n,) mean co-association with the rest of the component's consensus group; for a component that is alone
         there, the share of members in which it is alone, of those in which it is alive."""
         own = self.consensus_stats.own
         return np.where(np.isnan(own), self.coassociation.alone_shares(), own)
 
     @cached_property
-    def groups(self) -> list[np.ndarray]:
+    def groups(self) -> list[Int[np.ndarray, "_"]]:
         """The components of each consensus group, ascending."""
         return groups_of(self.consensus)
 
@@ -104,13 +114,13 @@ class Consensus:
             return []
         return [(int(self.consensus[component]), own), *others]
 
-    def verdict(self, group: int) -> Verdict:
+    def verdict(self, group: SupportsInt) -> Verdict:
         """What to make of a consensus group of two or more components.
 
         core: all its components are together in every member. stable: together at the threshold. split: its
         components lie in several stable groups of two or more. uncertain: at most a part of it is stable.
         """
-        inside = self.groups[group]
+        inside = self.groups[int(group)]
         if len(np.unique(self.core[inside])) == 1:
             return "core"
         groups, sizes = np.unique(self.stable[inside], return_counts=True)
@@ -151,30 +161,28 @@ def find_consensus(
     )
 
 
-def groups_of(labels: np.ndarray) -> list[np.ndarray]:
+def groups_of(labels: Int[np.ndarray, "n"]) -> list[Int[np.ndarray, "_"]]:
     """The components of each group 0 .. k - 1, ascending."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1]) if labels.size else []
 
 
-def with_dead_alone(partitions: np.ndarray) -> np.ndarray:
+def with_dead_alone(partitions: Int[np.ndarray, "n_members n"]) -> Int[np.ndarray, "n_members n"]:
     """The same partitions with each dead component (-1) in a group of its own."""
     n_members, n = partitions.shape
     alone = partitions.max(initial=-1) + 1 + np.arange(n)
     return np.where(partitions < 0, np.broadcast_to(alone, (n_members, n)), partitions)
 
 
-def _member_distances(partitions: np.ndarray) -> tuple[np.ndarray, float]:
+def _member_distances(partitions: Int[np.ndarray, "n_members n"]) -> tuple[Float[np.ndarray, "n_members"], float]:
     """Mean variation of information of each member to the others, and the mean adjusted Rand index."""
-    from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
-
     labels = with_dead_alone(partitions)
     information = to_symmetric(distance_matrix(labels, "variation_of_information"))
     rand = distance_matrix(labels, "adjusted_rand")
     return information.sum(axis=1) / (len(labels) - 1), float(1 - np.nanmean(rand))
 
 
-def _members(cuts: MemberCuts, distances: np.ndarray, run_ids: list[str] | None) -> list[Member]:
+def _members(cuts: MemberCuts, distances: Float[np.ndarray, "n_members"], run_ids: list[str] | None) -> list[Member]:
     # Rounded, so that members at equal distances are told apart by their index on every machine.
     representative = int(np.argmin(distances.round(12)))
     return [
