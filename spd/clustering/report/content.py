@@ -111,7 +111,7 @@ def build_content(
             "labels": grouping.labels,
             "rate": None if samples is None else _rates(samples),
         },
-        "merges": [] if subject.history is None else merge_pairs(subject.history, grouping.labels),
+        "merges": _pairs(grouping, subject.history),
         "agreement": subject.agreement,
         "description_length": None if subject.history is None else _description_length(subject.history),
         "token_texts": _token_texts(samples, ordered),
@@ -144,6 +144,8 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
                 "size": len(members),
                 "modules": dict(sorted(counts.items(), key=lambda item: rank.get(item[0], len(rank)))),
                 "firing_rate": None,
+                "inside_of": [[int(grouping.ids[o]), round(share, 4)] for i, o, share in grouping.nested if i == place],
+                "holds": [[int(grouping.ids[i]), round(share, 4)] for i, o, share in grouping.nested if o == place],
                 "members": [
                     {
                         "component": int(component),
@@ -221,6 +223,13 @@ def _measure_group(
         "mean_jaccard": None if mean is None else round(mean, 4),
     }
     group["contexts"] = contexts_of(samples, firing, members, limits, rng)
+
+
+def _pairs(grouping: Grouping, history: "MergeHistory | None") -> list[list[int]]:
+    """What other cuts follow from: the joins behind the groups themselves, or those of the history."""
+    if grouping.joins is not None:
+        return [[int(a), int(b)] for a, b in grouping.joins]
+    return [] if history is None else merge_pairs(history, grouping.labels)
 
 
 def _description_length(history: "MergeHistory") -> dict[str, list[float]] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus.stable_groups_file import read_stable_groups
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.report.grouping import Grouping, from_history, from_mapping
+from spd.clustering.report.grouping import Grouping, from_groups, from_history, from_mapping
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json
@@ -100,8 +100,16 @@ def _no_directory(directory: Path, run: RunPaths, ensemble: EnsemblePaths, harve
 def _open_run(paths: RunPaths) -> Opened:
     history = MergeHistory.read(paths.history)
     config, missing = _config(paths.config)
+    settings = _settings(config) | {"run": paths.run_id}
+    groups_path = paths.directory / "groups.json"
+    if groups_path.is_file():
+        from spd.clustering.groups import Groups
+
+        groups = Groups.read(groups_path, labels=history.labels)
+        method = f"find_groups on {groups.n_samples:,} samples"
+        return Opened(paths.directory, "run", from_groups(groups, method), config, history, settings, None, missing)
     n_merges, method = _best(history)
-    settings = _settings(config) | {"run": paths.run_id, "n_merges": n_merges}
+    settings["n_merges"] = n_merges
     return Opened(
         paths.directory, "run", from_history(history, n_merges, method), config, history, settings, None, missing
     )

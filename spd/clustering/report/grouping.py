@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
 
 _LEAST_PROBABILITY = 1e-6
+SURE, LIKELY = 0.9, 0.5
 ANY, POSTERIOR = "any component active", "posterior above 1/2"
 
 
@@ -37,6 +38,8 @@ class GroupsLike(Protocol):
     p_noise: np.ndarray
     confidence: np.ndarray
     secondary: Sequence[tuple[int, int, float]]
+    nested: Sequence[tuple[int, int, float]]
+    joins: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,9 @@ class Grouping:
         weights, biases: (n,), (k,) of the firing rule.
         confidence: (n,) how sure each component's place is, 0 to 1; None where nothing tells.
         secondary: (component, group, share of the component's activity that this other group explains).
+        nested: (inner group, outer group, share of the outer's firings that are the inner's).
+        joins: (m, 2) components whose parts are joined, in the order from all alone to few groups: what other cuts
+            follow from. None: those of the history, where there is one.
         verdicts: by group the verdict and the reason; empty where only the data can tell.
     """
 
@@ -64,6 +70,8 @@ class Grouping:
     biases: np.ndarray = field(default_factory=lambda: np.zeros(0))
     confidence: np.ndarray | None = None
     secondary: tuple[tuple[int, int, float], ...] = ()
+    nested: tuple[tuple[int, int, float], ...] = ()
+    joins: np.ndarray | None = None
     verdicts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,12 +119,27 @@ def from_groups(groups: GroupsLike, method: str = "groups found by their code") 
         biases=np.where(alone, -0.5, biases),
         confidence=np.asarray(groups.confidence, np.float64),
         secondary=tuple((int(c), int(g), float(share)) for c, g, share in groups.secondary),
+        nested=tuple((int(inner), int(outer), float(share)) for inner, outer, share in groups.nested),
+        joins=np.asarray(groups.joins, np.int64).reshape(-1, 2),
+        verdicts=_verdicts(groups, sizes),
     )
+
+
+def _verdicts(groups: GroupsLike, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
+    """By the mean confidence of a group's components; none for a component alone."""
+    total = np.bincount(groups.group_of, groups.confidence, minlength=groups.n_groups)
+    found = {}
+    for group in np.flatnonzero(sizes > 1):
+        mean = total[group] / sizes[group]
+        verdict = "sure" if mean >= SURE else "likely" if mean >= LIKELY else "doubtful"
+        text = f"another member of it truly belongs to one of its components with probability {mean:.2f} on average"
+        found[int(group)] = (verdict, text)
+    return found
 
 
 def from_history(history: "MergeHistory", n_merges: int, method: str) -> Grouping:
     """After so many merges; ids are the indices of the groups at that iteration."""
-    group_of = history.merges.at([n_merges - 1])[0].astype(np.int64) if n_merges else np.arange(history.c_components)
+    group_of = history.partition_after(n_merges).astype(np.int64)
     return Grouping(list(history.labels), group_of, np.arange(history.c_components - n_merges), method)
 
 

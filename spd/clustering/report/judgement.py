@@ -1,7 +1,8 @@
 """What to make of a group: a verdict with its reason, and remarks. Words are searched for in the page.
 
-Verdicts of an ensemble come from its members and are taken as they are (core, stable, split, uncertain). Where nothing
-but the samples can tell, a group of two or more is
+Verdicts of an ensemble come from its members and are taken as they are (core, stable, split, uncertain). Verdicts of
+`find_groups` are its confidence: sure (0.9 or more on average), likely (0.5 or more), doubtful. Where nothing but the
+samples can tell, a group of two or more is
 
     tight      its components are active together: mean Jaccard index of two of them at least TIGHT
     loose      at least LOOSE
@@ -24,11 +25,14 @@ MEANINGS: dict[str, str] = {
     "stable": "Its components are together in nearly all members of the ensemble: trust it.",
     "split": "It falls into several stable groups: trust these, not their union.",
     "uncertain": "The members of the ensemble disagree on it: trust its stable part, if it has one.",
+    "sure": "Its components truly belong together with a probability of 0.9 or more on average.",
+    "likely": "Its components truly belong together with a probability between 0.5 and 0.9 on average.",
     "tight": f"Two of its components have a Jaccard index of {TIGHT} or more on average. Only an ensemble can tell "
     "whether another run finds it again.",
     "loose": f"Two of its components have a Jaccard index between {LOOSE} and {TIGHT} on average.",
-    "doubtful": f"Two of its components have a Jaccard index below {LOOSE} on average, or parts of it were merged that "
-    "are never active together: do not trust it without a look at its members.",
+    "doubtful": "Its components truly belong together with a probability below 0.5; where no probability is known: two "
+    f"of them have a Jaccard index below {LOOSE} on average, or parts were merged that are never active together. Do "
+    "not trust it without a look at its members.",
     "unseen": f"It fires on fewer than {MIN_FIRING} samples of this report: take more samples.",
     "alone": "One component, which no group took in.",
 }

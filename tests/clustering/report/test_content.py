@@ -215,6 +215,8 @@ class _Groups:
     p_noise = np.array([0.2, 0.2, 0.0])
     confidence = np.array([0.8, 0.6, 1.0])
     secondary = ((0, 1, 0.25),)
+    nested = ((1, 0, 0.5),)
+    joins = np.array([[0, 1], [0, 2]])
 
 
 def test_firing_by_posterior() -> None:
@@ -236,6 +238,9 @@ def test_firing_by_posterior() -> None:
     assert content["groups"][0]["confidence"] == pytest.approx(0.7)
     also = {member["component"]: member["also"] for member in content["groups"][0]["members"]}
     assert also == {0: [[1, 0.25]], 1: []}
+    assert content["groups"][0]["verdict"] == "likely"
+    assert (content["groups"][0]["holds"], content["groups"][1]["inside_of"]) == ([[1, 0.5]], [[0, 0.5]])
+    assert content["merges"] == [[0, 1], [0, 2]]
     assert content["settings"]["firing_rule"] == "posterior above 1/2"
 
 

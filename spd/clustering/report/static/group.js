@@ -31,6 +31,9 @@ function factsOf(group, row) {
   if (group.effect) facts.push(fact(format.free(group.effect.ablate.firing), "effect", group.effect.unit));
   const modules = Object.entries(group.modules).map(([module, count]) => el("span", null, el("b", null, String(count)), ` ${module}`));
   facts.push(el("div", { class: "fact wide" }, el("dt", null, Object.keys(group.modules).length === 1 ? "module" : "modules"), el("dd", null, strip(row.modules, row.size), el("span", { class: "modules mono" }, ...modules))));
+  for (const [name, others] of [["within", group.inside_of], ["holds", group.holds]]) {
+    if (others && others.length) facts.push(el("div", { class: "fact wide" }, el("dt", null, name), el("dd", null, ...others.map(([id, share]) => el("a", { href: `#group-${id}`, title: `${format.share(share)} of the outer group's firing` }, `group ${id}`)))));
+  }
   return el("dl", { class: "facts" }, ...facts);
 }
 

@@ -14,7 +14,7 @@ const COLUMNS = [
   { key: "effect", name: "effect", title: "what the output loses where it fires, when the group is ablated", number: true },
 ];
 
-const TRUST_ORDER = { core: 0, stable: 1, tight: 2, split: 3, loose: 4, uncertain: 5, doubtful: 6, unseen: 7, alone: 8 };
+const TRUST_ORDER = { core: 0, stable: 1, sure: 1, tight: 2, likely: 3, split: 3, loose: 4, uncertain: 5, doubtful: 6, unseen: 7, alone: 8 };
 const SORT_KEYS = {
   what: (row) => row.label || (row.tokens.length ? inputText(row.tokens[0][0]) : "\uffff"),
   verdict: (row) => TRUST_ORDER[row.verdict] ?? 9,
