@@ -125,6 +125,11 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
     others: dict[int, list[list[Any]]] = {}
     for component, group, share in grouping.secondary:
         others.setdefault(component, []).append([int(grouping.ids[group]), round(share, 4)])
+    outer: dict[int, list[tuple[int, float]]] = {}
+    inner: dict[int, list[tuple[int, float]]] = {}
+    for inside, around, share in grouping.nested:
+        outer.setdefault(inside, []).append((around, share))
+        inner.setdefault(around, []).append((inside, share))
     found = []
     for place, members in enumerate(grouping.members):
         labels = [grouping.labels[component] for component in members]
@@ -144,8 +149,8 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
                 "size": len(members),
                 "modules": dict(sorted(counts.items(), key=lambda item: rank.get(item[0], len(rank)))),
                 "firing_rate": None,
-                "inside_of": [[int(grouping.ids[o]), round(share, 4)] for i, o, share in grouping.nested if i == place],
-                "holds": [[int(grouping.ids[i]), round(share, 4)] for i, o, share in grouping.nested if o == place],
+                "inside_of": [[int(grouping.ids[o]), round(share, 4)] for o, share in outer.get(place, ())],
+                "holds": [[int(grouping.ids[i]), round(share, 4)] for i, share in inner.get(place, ())],
                 "members": [
                     {
                         "component": int(component),

@@ -145,17 +145,17 @@ def take_samples(opened: Opened, options: ReportOptions) -> "tuple[Samples, Mode
         return matrix_samples(opened, opened.config, options), None
     if options.samples is not None:
         raise ConfigError(f"--samples {options.samples}: texts are for a matrix of one's own, this is of a model")
-    from spd.clustering.report.model_inputs import ModelInputs
+    from spd.clustering.report.model_inputs import ModelInputs, RunData
 
+    config = opened.config
     model = ModelInputs.load(opened.config.model_path)
     threshold = opened.config.merge_config.activation_threshold
     samples = model.samples(
         opened.grouping.labels,
         SOFT_THRESHOLD if threshold is None else threshold,
         options.n_samples,
-        seed=opened.config.dataset_seed,
-        streaming=opened.config.dataset_streaming,
-        micro_batch_size=opened.config.micro_batch_size,
+        seed=config.dataset_seed,
+        of_run=RunData(config.batch_size, config.micro_batch_size, config.dataset_streaming),
     )
     return samples, model
 

@@ -6,7 +6,7 @@ computed; nothing of size samples x components is kept.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -37,6 +37,19 @@ MAX_ENTRIES = 128 * 2**20
 _FLOATS_AT_ONCE = 1 << 24
 """Numbers in a masked pass's output: some arrays of 64 MB."""
 _SECONDS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class RunData:
+    """How a clustering run read its data, see ClusteringRunConfig.
+
+    Attributes:
+        n_items: how many items it took; None: not known.
+    """
+
+    n_items: int | None = None
+    micro_batch_size: int | None = None
+    streaming: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +94,7 @@ class ModelInputs:
                 raise ConfigError(f"component {label!r} is none of the model's: its modules are {known}")
 
     def samples(
-        self,
-        labels: Sequence[str],
-        threshold: float,
-        n_samples: int,
-        *,
-        seed: int = 0,
-        streaming: bool = False,
-        micro_batch_size: int | None = None,
+        self, labels: Sequence[str], threshold: float, n_samples: int, *, seed: int = 0, of_run: RunData | None = None
     ) -> Samples:
         """Run the model over some of its data.
 
@@ -97,20 +103,31 @@ class ModelInputs:
             threshold: active where above it.
             n_samples: tokens, rounded up to whole sequences, or feature vectors.
             seed: of the data.
+            of_run: what the clustering ran on. Where there are fewer items than asked for, or importances depend on the
+                whole batch, exactly these are taken.
 
         Raises:
             SPDError: the data cannot be used, or a label names no component of the model.
         """
         self.check_labels(labels)
+        of_run = of_run or RunData()
         task = self.info.config.task_config
         per_item = task.max_seq_len or 1 if self.is_language else 1
         n_items = -(-n_samples // per_item)
-        batches = iter_batches(self.info, n_items, seed, micro_batch_size=micro_batch_size, streaming=streaming)
-        memberships, inputs, order = self._run(batches, list(labels), FLOOR_RATIO * threshold, n_items * per_item)
+        if self.info.config.attends_over_batch and of_run.n_items is not None:
+            n_items = of_run.n_items
+        floor = FLOOR_RATIO * threshold
+        try:
+            memberships, inputs, order = self._run(list(labels), floor, n_items, seed, of_run)
+        except ConfigError as error:
+            if of_run.n_items is None or n_items <= of_run.n_items:
+                raise
+            logger.warning("the report uses the %d items of the clustering: %s", of_run.n_items, error)
+            memberships, inputs, order = self._run(list(labels), floor, of_run.n_items, seed, of_run)
         about = {
             "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
             "seed": seed,
-            "importances_below_count_as_0": FLOOR_RATIO * threshold,
+            "importances_below_count_as_0": floor,
         }
         modules = {module: self.model.module_to_c[module] for module in order}
         if not self.is_language:
@@ -120,13 +137,18 @@ class ModelInputs:
         )
 
     def _run(
-        self, batches: "Iterator[torch.Tensor]", labels: list[str], floor: float, n_expected: int
+        self, labels: list[str], floor: float, n_items: int, seed: int, of_run: RunData
     ) -> tuple[Memberships, np.ndarray, list[str]]:
+        """Memberships of the labels, the items themselves, and the modules in order of execution."""
         from spd.clustering.activations import component_activations
 
+        batches = iter_batches(
+            self.info, n_items, seed, micro_batch_size=of_run.micro_batch_size, streaming=of_run.streaming
+        )
         rows = SparseRows()
         columns: torch.Tensor | None = None
         inputs = []
+        n_items_done = 0
         started = reported = time.monotonic()
         for batch in batches:
             importances = component_activations(self.model, self.device, batch)
@@ -134,11 +156,12 @@ class ModelInputs:
                 columns = self._columns(labels, importances)
             _append(rows, importances, columns, floor)
             inputs.append(batch.numpy())
+            n_items_done += len(batch)
             now = time.monotonic()
             if now - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = now
-                left = (now - started) * (n_expected / rows.n_rows - 1)
-                logger.info("report: %d of %d samples, %s left", rows.n_rows, n_expected, duration(left))
+                left = (now - started) * (n_items / n_items_done - 1)
+                logger.info("report: %d of %d items, %s left", n_items_done, n_items, duration(left))
             if rows.nnz > MAX_ENTRIES:
                 logger.warning("report: stops after %d samples: many components are active at once", rows.n_rows)
                 break
