@@ -101,7 +101,7 @@ def describe_change(name: str, was: Fingerprint | None, now: Fingerprint | None)
     if now is None:
         return f"{name} is gone"
     if was["size"] != now["size"]:
-        return f"{name} had {was['bytes']:,} bytes, now {now['bytes']:,}"
+        return f"{name} had {was['size']:,} bytes, now {now['size']:,}"
     return f"{name} has another content of the same size"
 
 

@@ -68,6 +68,7 @@ def test_what_is_not_asked_for_is_left_to_slurm() -> None:
 WORDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=0, max_size=12), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(words=WORDS)
 def test_bash_runs_exactly_the_command(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
