@@ -17,7 +17,7 @@ from spd.clustering.pipeline.mapping import get_cluster_mapping
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
 from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
-from spd.clustering.storage import RunPaths
+from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
 from spd.files.checked import read_npz
 from tests.clustering.pipeline.place import METHOD, Place, copied, start, write_activations, write_inputs
@@ -279,3 +279,12 @@ def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
     assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id]) == 0
     assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
     assert get_cluster_mapping(paths.directory, "best")["clusters"]
+
+
+def test_an_ensemble_of_another_tool(golden: Path, out_dir: Path) -> None:
+    shutil.copytree(golden / "expected" / "harvest_split" / "clustering", out_dir / "clustering")
+    paths = EnsemblePaths("e-4d3c2b1a")
+    assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
+    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id, "--iteration", "100"]) == 0
+    for run_idx in (None, 2):
+        assert get_cluster_mapping(paths.directory, 100, run_idx=run_idx)["clusters"]
