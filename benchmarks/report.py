@@ -126,7 +126,8 @@ def main() -> None:
             [f"page (at most {MAX_PAGE_BYTES >> 20} MiB)", byte_count(page.stat().st_size)],
             ["JSON", byte_count(page.with_suffix(".json").stat().st_size)],
         ]
-        rows += [[name, f"{value:.2f}" if "(s)" in name else f"{value:.0f}"] for name, value in time_in_browser(page).items()]
+        for name, value in time_in_browser(page).items():
+            rows.append([name, f"{value:.2f}" if "(s)" in name else f"{value:.0f}"])
     print("\n".join(table_lines([["report", "value"], *rows], numbers=False)))
 
 
