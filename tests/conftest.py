@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import shape_checks
+
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -18,17 +20,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *filter(None, [os.environ.get(
 # One font cache for all tests, those that change HOME included: to make it takes seconds.
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(ROOT, ".pytest_cache", "matplotlib"))
 
-_CHECKED = [
-    "spd.clustering.math.arrays",
-    "spd.clustering.math.merge_matrix",
-    "spd.clustering.math.merge_pair_samplers",
-    "spd.clustering.math.merge_distances",
-    "spd.clustering.math.perm_invariant_hamming",
-    "spd.clustering.math.matching_dist",
-    "spd.clustering.math.pair_disagreement",
-    "spd.clustering.compute_costs",
-]
-install_import_hook(_CHECKED, "beartype.beartype")
+CLUSTERING = Path(ROOT) / "spd" / "clustering"
+_CHECKED = ["memberships.py", "compute_costs.py", "math/*.py", "merge_history/*.py", "consensus/*.py", "groups/*.py"]
+install_import_hook(
+    [  # not a package's own name, which would stand for its kernels, too
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for pattern in _CHECKED
+        for path in CLUSTERING.glob(pattern)
+        # and not the history itself, whose constructor takes and refuses what numpy can read
+        if path.name not in ("__init__.py", "history.py")
+    ],
+    f"{shape_checks.__name__}.checked",
+)
 
 
 _left_out: Counter[str] = Counter()
@@ -57,12 +60,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM where there is none."""
+    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM or a browser where there
+    is none."""
     if _left_out:
         files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
         terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
-    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason):
+    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason or "NO BROWSER" in reason):
         terminalreporter.write_sep("!", reason.removeprefix("Skipped: "), red=True)
 
 

@@ -1,6 +1,5 @@
 """What this process may use: whichever of machine, container, SLURM and environment leaves least."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -91,21 +90,18 @@ def test_memory_of_this_machine_and_of_slurm(monkeypatch: pytest.MonkeyPatch) ->
     assert machine.available_memory() <= 51 << 20
 
 
-def test_a_limit_that_was_passed_long_ago_is_of_another_job(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(logging.getLogger("spd"), "propagate", True)
+def test_a_limit_that_was_passed_long_ago_is_of_another_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(machine.logger, "warning", warned.append)
     machine._warn_once.cache_clear()
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
     assert machine.available_memory() > 200 << 20
     machine.available_memory()
-    assert caplog.messages == ["SLURM's memory limit of 1 MiB is less than this process holds: it is ignored"]
+    assert warned == ["SLURM's memory limit of 1 MiB is less than this process holds: it is ignored"]
     limit = (machine._resident_memory() >> 20) + 100
     monkeypatch.setenv("SLURM_MEM_PER_NODE", str(limit))
     assert 50 << 20 < machine.available_memory() <= 101 << 20
-    assert caplog.messages[1:] == [
-        f"SLURM's memory limit of {limit:,} MiB leaves less than 1 GiB: some steps take longer"
-    ]
+    assert warned[1:] == [f"SLURM's memory limit of {limit:,} MiB leaves less than 1 GiB: some steps take longer"]
 
 
 @pytest.mark.parametrize(

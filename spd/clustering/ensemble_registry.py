@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from spd.clustering.storage import registry_path
 from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 
-MemberState = Literal["pending", "running", "done", "failed"]
+MemberState = Literal["pending", "running", "done", "failed", "damaged"]
+"""`damaged` is never stored: it is what a summary shows of a member that is `done` but whose files are not whole."""
 
 BUSY_TIMEOUT_S = 120.0
 """How long a process waits for others to finish their transactions, each of which takes milliseconds."""
@@ -101,19 +102,18 @@ def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[Regis
     path = path or registry_path()
     if not path.exists():
         return []
-    with _translated(path), contextlib.closing(_connect(path, read_only=True)) as database:
-        rows = database.execute(
+    with _reading(path) as database:
+        rows = _select(
+            database,
+            "ensemble_runs",
             "SELECT idx, clustering_run_id FROM ensemble_runs WHERE pipeline_run_id = ? ORDER BY idx",
-            (pipeline_run_id,),
-        ).fetchall()
-        has_states = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'member_states'").fetchone()
-        states = (
-            database.execute(
-                "SELECT idx, state, error, job_id, started, ended FROM member_states WHERE pipeline_run_id = ?",
-                (pipeline_run_id,),
-            ).fetchall()
-            if has_states
-            else []
+            pipeline_run_id,
+        )
+        states = _select(
+            database,
+            "member_states",
+            "SELECT idx, state, error, job_id, started, ended FROM member_states WHERE pipeline_run_id = ?",
+            pipeline_run_id,
         )
     by_idx = {idx: tuple(rest) for idx, *rest in states}
     return [RegisteredMember(idx, run_id, *by_idx.get(idx, ())) for idx, run_id in rows]
@@ -177,13 +177,39 @@ def list_ensembles() -> list[str]:
     path = registry_path()
     if not path.exists():
         return []
-    with _translated(path), contextlib.closing(_connect(path, read_only=True)) as database:
-        rows = database.execute("SELECT pipeline_run_id FROM ensemble_runs GROUP BY 1 ORDER BY MIN(rowid)").fetchall()
+    with _reading(path) as database:
+        query = "SELECT pipeline_run_id FROM ensemble_runs GROUP BY 1 ORDER BY MIN(rowid)"
+        rows = _select(database, "ensemble_runs", query)
     return [row[0] for row in rows]
 
 
-def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+def _select(database: sqlite3.Connection, table: str, query: str, *values: str) -> list[tuple[Any, ...]]:
+    """Rows; none where the file lacks the table: it is empty, or goodfire-ai/spd's."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone():
+        return []
+    return database.execute(query, values).fetchall()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads.
+
+    A writer that was killed in a transaction leaves its journal, which must be rolled back before anything can be read;
+    that takes a connection that may write.
+    """
+    with _translated(path):
+        database = _connect(path, "ro")
+        try:
+            database.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            database = _connect(path, "rw")
+        with contextlib.closing(database):
+            yield database
+
+
+def _connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
@@ -193,7 +219,7 @@ def _writing() -> Iterator[sqlite3.Connection]:
     path = registry_path()
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(_connect(path)) as database:
+        with contextlib.closing(_connect(path, "rwc")) as database:
             database.execute("BEGIN IMMEDIATE")
             try:
                 for statement in _TABLES.split(";"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels, check_values
@@ -132,8 +132,8 @@ class Memberships:
         data = np.ones(self.nnz, np.float32) if self.values is None else self.values
         return csr_array((data, self.indices, self.indptr), shape=(self.n_samples, self.n_components))
 
-    def select(self, component_mask: Bool[np.ndarray, "n_components"]) -> Self:
-        """Only these components, renumbered; all samples stay, and so does `dead_labels`."""
+    def select(self, component_mask: np.ndarray) -> Self:
+        """Only these components, (n_components,) bool, renumbered; all samples stay, and so does `dead_labels`."""
         mask = np.asarray(component_mask)
         if mask.shape != (self.n_components,) or mask.dtype != bool:
             raise ActivationsError(f"a mask of {self.n_components} booleans is needed, got {mask.dtype} {mask.shape}")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from spd.clustering.consts import MergePair
+from spd.errors import ConfigError
 from spd.files.config import FrozenConfig
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ SamplerName = Literal["range", "mcmc", "exp_rank"]
 MEMBERSHIP_SETTINGS = ("activation_threshold", "filter_dead_threshold", "filter_dead_stat", "module_name_filter")
 """How importances became memberships; files of other tools tell all, some or none of it. filter_dead_stat is a field of
 ClusteringRunConfig."""
-
-_DEAD_STATS = (("filter_dead_stat", "max"), ("filter_dead_stat", "mean"))
 
 # For each sampler its one parameter: name, default, and what is allowed.
 _SAMPLER_PARAMETERS: dict[str, tuple[str, float, Callable[[float], bool], str]] = {
@@ -75,10 +74,6 @@ class MergeConfig(FrozenConfig):
         """Those of MEMBERSHIP_SETTINGS that nobody knows."""
         return self._unknown
 
-    def with_unknown(self, names: Iterable[str]) -> Self:
-        """The same, where nobody knows these of MEMBERSHIP_SETTINGS."""
-        return type(self).model_validate({**self.model_dump(), "unknown": sorted(names)})
-
     def __eq__(self, other: object) -> bool:
         """By what is known: what is not is NaN, which equals nothing."""
         return isinstance(other, MergeConfig) and self.model_dump() == other.model_dump()
@@ -89,14 +84,20 @@ class MergeConfig(FrozenConfig):
     @classmethod
     def from_history(cls, content: dict[str, Any], where: str) -> Self:
         """The merge config of a history of any tool: with four, seven or eight keys. A setting that is not told is
-        unknown, not our default.
+        unknown, not our default; filter_dead_stat, the eighth, is left to the caller.
 
         Raises:
             ConfigError: one sentence with every problem found.
         """
-        told = {key: value for key, value in content.items() if (key, value) not in _DEAD_STATS}
+        told = {key: value for key, value in content.items() if key != "filter_dead_stat"}
         unknown = [name for name in MEMBERSHIP_SETTINGS if name not in content and name in cls.model_fields]
-        return cls.from_mapping({"unknown": unknown, **told}, where)
+        if "filter_dead_threshold" in unknown and "filter_dead_stat" not in content:
+            unknown.append("filter_dead_stat")
+        config = cls.from_mapping({"unknown": unknown, **told}, where)
+        lacking = [name for name in cls.model_fields if name not in (*MEMBERSHIP_SETTINGS, *content)]
+        if lacking:
+            raise ConfigError(f"{where}: lacks {', '.join(map(repr, lacking))}")
+        return config
 
     def for_history(self) -> dict[str, Any]:
         """What a history's metadata holds, so that readers of other tools can open it: the settings that are known."""

@@ -82,6 +82,11 @@ class _Directory:
         """The directory that holds runs/, ensembles/, harvests/ and the registry."""
         return self.directory.parent.parent
 
+    @property
+    def lock(self) -> Path:
+        """Held while a process works on it."""
+        return self.root / "locks" / f"{self.id}.lock"
+
 
 class RunPaths(_Directory):
     """runs/<run_id>/: one clustering run."""
@@ -118,9 +123,9 @@ class RunPaths(_Directory):
         return self.directory / "execution_stamp.json"
 
     @property
-    def lock(self) -> Path:
-        """Held while a process works on this run."""
-        return self.root / "locks" / f"{self.run_id}.lock"
+    def manifest(self) -> Path:
+        """What the run was made from, and what it made."""
+        return self.directory / "made_from.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -180,6 +185,10 @@ class EnsemblePaths(_StableGroupsDirectory):
     @property
     def meta(self) -> Path:
         return self.directory / "ensemble_meta.json"
+
+    def manifest(self, product: str) -> Path:
+        """What a product (merge_array, distances_<method>, stable_groups) was made from, and which files it is."""
+        return self.directory / "made_from" / f"{product}.json"
 
     @property
     def merge_array(self) -> Path:

@@ -55,7 +55,7 @@ def read_json(path: Path, *, required: Collection[str] = ()) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DamagedFileError(f"{path}: is larger than {MAX_JSON_BYTES >> 20} MB, no such file is")
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")  # a mark that some editors write
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:

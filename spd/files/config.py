@@ -77,7 +77,7 @@ def load_mapping(path: Path | str) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config is a .json, .yaml or .yml file, not {path.suffix or 'without ending'!r}")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a byte order mark
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")  # a mark that some editors write
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such config file") from error
     except UnicodeDecodeError as error:

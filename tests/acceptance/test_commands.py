@@ -15,6 +15,8 @@ import yaml
 from spd.clustering.merge_history import MergeHistory
 from tests.clustering.scripts.commands import Command, Done, run_all
 
+pytestmark = pytest.mark.slow
+
 ENSEMBLE = "e-4a70d619"
 MEMBERS = ["c-10ee4bda", "c-de2b8025", "c-b4fcbed1"]
 

@@ -318,6 +318,7 @@ def _register(numbers: list[int]) -> list[int]:
     return [register_clustering_run("e-0000000a", f"c-{number:08x}") for number in numbers]
 
 
+@pytest.mark.slow
 def test_registry(out_dir: Path) -> None:
     assert get_clustering_runs("e-0000000a") == []
     assert not out_dir.exists()

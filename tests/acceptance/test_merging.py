@@ -355,6 +355,7 @@ def test_one_component_is_no_merge() -> None:
     assert history.linkage().shape == (0, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("run", ["tms_5-2", "tms_5-2_preid", "resid_mlp1"])
 def test_golden_merges(golden: Path, run: str) -> None:

@@ -21,6 +21,7 @@ def golden_ci(golden: Path, run: str, kind: str = "upper_leaky") -> dict[str, np
         return {key.split("/", 1)[1]: data[key] for key in data if key.startswith(f"{kind}/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_importances(golden: Path, run: str) -> None:
     directory = golden / "runs" / run / "spd_run"

@@ -1,5 +1,6 @@
 """Every config that the project ships is valid; the explained one has every field; a pipeline finds its run config."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ SEVEN = {**FOUR, "activation_threshold": 0.1, "filter_dead_threshold": 0.2, "mod
 @pytest.mark.parametrize(
     ("content", "unknown"),
     [
-        (FOUR, {"activation_threshold", "filter_dead_threshold", "module_name_filter"}),
+        (FOUR, {"activation_threshold", "filter_dead_threshold", "module_name_filter", "filter_dead_stat"}),
         (SEVEN, set()),
         ({**SEVEN, "filter_dead_stat": "mean"}, set()),
     ],
@@ -108,6 +109,7 @@ def test_what_a_history_does_not_tell_is_unknown(content: dict, unknown: set[str
     back = MergeConfig.from_mapping(config.model_dump(mode="json"), "test")
     assert (back, back.unknown, back.stable_hash) == (config, config.unknown, config.stable_hash)
     assert (config.stable_hash == MergeConfig(**SEVEN).stable_hash) == (not unknown)  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(config)) == config
     changed = config.replaced(alpha=3.0)
     assert (changed.unknown, changed.alpha) == (config.unknown, 3.0)
 

@@ -12,6 +12,8 @@ from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_engine.coactivation import group_coactivation
 
+pytestmark = pytest.mark.slow
+
 RUNS = [
     (run, name)
     for run in ("tms_5-2", "tms_5-2_preid", "resid_mlp1")

@@ -24,6 +24,7 @@ def kjv(golden: Path) -> SPDRunInfo:
     return SPDRunInfo.from_path(golden / "runs" / "lm_kjv" / "spd_run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_tokens_of_the_reference_loader(kjv: SPDRunInfo, golden: Path, seed: int) -> None:
     expected = np.load(golden / "expected" / "lm_kjv" / "tokenization.npz")[f"batch16_seed{seed}"]
@@ -44,6 +45,7 @@ def test_a_batch_larger_than_the_dataset_names_both_numbers(kjv: SPDRunInfo, str
         _batch(kjv, 6000, streaming=streaming)
 
 
+@pytest.mark.slow
 def test_streaming_is_reproducible_and_differs_by_seed(kjv: SPDRunInfo) -> None:
     first = _batch(kjv, 40, streaming=True)
     assert first.shape == (40, 64)

@@ -21,6 +21,8 @@ from spd.experiments.make_examples import main
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel, SPDRunInfo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:

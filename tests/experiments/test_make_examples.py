@@ -14,6 +14,8 @@ from spd.experiments.resid_mlp_example import measure
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel
 
+pytestmark = pytest.mark.slow
+
 RESID_MLP = EXAMPLES_DIRECTORY / "resid_mlp2"
 
 

@@ -16,6 +16,8 @@ from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.files.checked import read_json, read_npz
 from tests.clustering.scripts.commands import Done, run, run_alone
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["perm_invariant_hamming", "matching_dist"]
 RUN = {
     "model_path": "example:resid_mlp2",

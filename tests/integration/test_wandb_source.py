@@ -19,6 +19,8 @@ from spd.models.run_info import SPDRunInfo
 from tests.integration.loopback_wandb import LoopbackServer, serve
 from tests.models.tiny_runs import TinyRun, llama_run, tms_run
 
+pytestmark = pytest.mark.slow
+
 PATH = "wandb:me/spd/runs/s-abc12345"
 
 

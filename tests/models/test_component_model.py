@@ -236,6 +236,7 @@ def test_an_older_resid_mlp_target(tmp_path: Path) -> None:
 GOLDEN_RUNS = ["tms_5-2", "tms_5-2_preid", "resid_mlp1", "lm_kjv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN_RUNS)
 def test_golden_importances(name: str, golden: Path) -> None:
     model = ComponentModel.from_pretrained(golden / "runs" / name / "spd_run")
@@ -249,6 +250,7 @@ def test_golden_importances(name: str, golden: Path) -> None:
             np.testing.assert_allclose(value.numpy(), expected[f"{variant}/{module}"], atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN_RUNS)
 def test_golden_intermediate_values(name: str, golden: Path) -> None:
     model = ComponentModel.from_pretrained(golden / "runs" / name / "spd_run")

@@ -6,27 +6,34 @@
 4. A task whose parent is gone ends itself by SIGTERM, as if the user had stopped it.
 """
 
+import contextlib
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
+import sys
+import tempfile
 import threading
 import time
 import traceback
+import types
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
+from spd.clustering.execution.messages import plain_message
 from spd.clustering.execution.usage import Usage
 from spd.errors import SPDError, Terminated, describe_error, one_line
 
 logger = logging.getLogger(__name__)
 _root = logging.getLogger("spd")
 
+_LONGEST_TMPDIR = 60
 SECONDS_TO_STOP = 30.0
 """How long a task that is told to stop may take to save what it has."""
 
@@ -73,6 +80,7 @@ class LocalPool:
 
     def __init__(self, n_workers: int, preload: Sequence[str] = ()) -> None:
         assert n_workers > 0
+        _shorten_socket_paths()
         self._n_workers = n_workers
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
@@ -134,7 +142,8 @@ class LocalPool:
                 target=_run_task, args=(task, theirs, _root.level), name=task.name, daemon=False
             )
             try:
-                process.start()
+                with _without_main_module():
+                    process.start()
             except (EOFError, OSError) as error:
                 raise SPDError(f"{task.name}: no process could be started for it: {one_line(error)}") from error
             theirs.close()
@@ -167,6 +176,30 @@ class LocalPool:
         return Outcome(running.task.name, error=_describe_exit(running.process.exitcode), usage=usage)
 
 
+def _shorten_socket_paths() -> None:
+    """The fork server's socket lies in a directory of its own below TMPDIR; the system takes 107 characters in all."""
+    if len(tempfile.gettempdir()) <= _LONGEST_TMPDIR:
+        return
+    before = tempfile.tempdir
+    try:
+        tempfile.tempdir = "/tmp"
+        multiprocessing.util.get_temp_dir()  # made once, and removed when this process ends
+    finally:
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """A child would run the main module's file again to find its functions: a script that calls a command without
+    `if __name__ == "__main__"` would start another pipeline, and `python -` has no file. Tasks are never in it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _describe_exit(status: int | None) -> str:
     if status is None or status >= 0:
         return f"its process ended with status {status} before it had a result"
@@ -183,7 +216,7 @@ class _PipeHandler(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._send(("log", (record.levelno, record.getMessage())))
+        self._send(("log", (record.levelno, plain_message(record))))
 
 
 def _run_task(task: Task, pipe: Connection, log_level: int) -> None:

@@ -5,13 +5,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spd.clustering.execution.slurm_scripts import DEFAULT_MAX_ARRAY_SIZE, JobScript
+from spd.clustering.execution.slurm_scripts import DEFAULT_MAX_ARRAY_SIZE, TASK_VARIABLE, JobScript
 from spd.errors import SPDError
 from spd.files.atomic import atomic_write
+
+_ABOUT_A_JOB = ("SBATCH_", "SLURM_", "SQUEUE_", "SCANCEL_", TASK_VARIABLE)
+_ABOUT_THE_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 
 _TIMEOUT_S = 120.0
 """A busy controller may take a minute; one that takes longer is treated as one that does not answer."""
@@ -100,8 +103,20 @@ def cancel(job_ids: Sequence[str]) -> None:
         _run_tool("scancel", "--quiet", *job_ids)
 
 
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what a job that this runs in, or a user's shell, would say about jobs that are submitted: options of
+    sbatch and squeue that overrule a script's own, and the ids and limits of the outer job."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _ABOUT_THE_CLUSTER or not name.startswith(_ABOUT_A_JOB)
+    }
+
+
 def own_task_id() -> str | None:
     """`<array>_<task>` or `<job>` inside a SLURM job, otherwise None."""
+    if os.environ.get(TASK_VARIABLE):
+        return os.environ[TASK_VARIABLE]
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID") or None
 
@@ -109,7 +124,14 @@ def own_task_id() -> str | None:
 def _run_tool(tool: str, *arguments: str) -> str:
     """What a command of SLURM prints."""
     try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            [tool, *arguments],
+            env=clean_environment(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
     except FileNotFoundError as error:
         raise SPDError(_not_found(tool)) from error
     except subprocess.TimeoutExpired as error:

@@ -4,7 +4,9 @@ A script can be read, changed and submitted again by hand. Each does the followi
 
 1. Set the environment and the directory that it was submitted from.
 2. Pick the command: for an array, one `case` a task.
-3. Run it in the background and pass signals on to it. SIGUSR1 comes shortly before the time limit: the command gets
+3. Know its own id. A variable of an outer job (one that this was submitted from by hand) is not believed: a job
+   without tasks has no SLURM_ARRAY_*, and only what SLURM calls by this job's own number is requeued.
+4. Run it in the background and pass signals on to it. SIGUSR1 comes shortly before the time limit: the command gets
    SIGTERM, on which it saves a checkpoint and ends with status 143 or 130, and the job is requeued. SIGTERM
    (preemption, scancel) is passed on in the same way; whether to requeue is then up to SLURM.
 """
@@ -21,6 +23,8 @@ Command = Sequence[str]
 
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """SLURM's own default: task ids of an array are below it."""
+TASK_VARIABLE = "SPD_SLURM_TASK"
+"""What a script tells its command: its own id, as SLURM writes it."""
 MAX_REQUEUES = 20
 """A task that is cut off this often makes no progress."""
 _WARNING_S = 120
@@ -74,7 +78,7 @@ def render_job(name: str, command: Command, resources: SlurmResources, setting: 
     """The script of one job that runs one command."""
     log_name = "slurm-%j.out"
     lines = _header(name, log_name, resources, setting, array=None)
-    lines += ["", f"command={_bash_array(command)}", "", *_RUN]
+    lines += ["", f"command={_bash_array(command)}", 'task="$SLURM_JOB_ID"', "", *_RUN]
     return JobScript(name, "\n".join(lines) + "\n", setting.log_directory, log_name)
 
 
@@ -98,7 +102,7 @@ def render_array(
     lines += ["", 'case "$SLURM_ARRAY_TASK_ID" in']
     lines += [f"    {task}) command={_bash_array(command)} ;;" for task, command in sorted(commands.items())]
     lines += ['    *) echo "error: this array has no task $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;', "esac"]
-    lines += ["", *_RUN]
+    lines += ['task="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"', "", *_RUN]
     return JobScript(name, "\n".join(lines) + "\n", setting.log_directory, log_name)
 
 
@@ -189,8 +193,7 @@ def _bash_array(command: Command) -> str:
 
 
 _RUN = f"""\
-task="${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}"
-task="${{task:-$SLURM_JOB_ID}}"
+export {TASK_VARIABLE}="$task"
 restarts="${{SLURM_RESTART_COUNT:-0}}"
 child=
 requeue=no
@@ -208,6 +211,8 @@ status=$?
 if [ "$requeue" = yes ] && {{ [ "$status" = 143 ] || [ "$status" = 130 ]; }}; then
     if [ "$restarts" -ge {MAX_REQUEUES} ]; then
         echo "error: cut off $((restarts + 1)) times, not requeued again: give the job more time" >&2
+    elif ! scontrol show job "$task" 2>/dev/null | grep -q "^ *JobId=$SLURM_JOB_ID\\b"; then
+        echo "error: $task is not this job, $SLURM_JOB_ID: not requeued" >&2
     else
         echo "$(date -u +%FT%TZ) job $task: cut off, what it had is saved; requeued to go on"
         scontrol requeue "$task" && exit 0

@@ -62,7 +62,7 @@ def compact_labels(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 
 
 @lru_cache(maxsize=4)
-def x_log_x(n: int) -> Float[np.ndarray, "n_plus_1"]:
+def x_log_x(n: int) -> Float[np.ndarray, "{n}+1"]:
     """(n + 1,) table of x log x in nats."""
     table = x_log_x_table(n)
     table.flags.writeable = False
@@ -120,7 +120,7 @@ def adjusted_mutual_info_distance(labels_a: Int[np.ndarray, "n"], labels_b: Int[
 
 
 @lru_cache(maxsize=4)
-def _log_factorial(n: int) -> Float[np.ndarray, "n_plus_1"]:
+def _log_factorial(n: int) -> Float[np.ndarray, "{n}+1"]:
     from scipy.special import gammaln
 
     return np.asarray(gammaln(np.arange(n + 1) + 1.0))

@@ -14,7 +14,7 @@ from spd.clustering.math.kernels.distance_held_out import activity_counts
 
 
 def saved_share(
-    indptr: Int[np.ndarray, "n_samples_plus_1"],
+    indptr: Int[np.ndarray, "row_ends"],
     indices: Int[np.ndarray, "nnz"],
     labels: Int[np.ndarray, "n"],
     train: Int[np.ndarray, "a"],
@@ -23,7 +23,7 @@ def saved_share(
     """1 - bits of the test samples by the partition / bits with all components alone.
 
     Args:
-        indptr, indices: the components active on each sample, as in a CSR matrix.
+        indptr, indices: (n_samples + 1,) and (nnz,), the components active on each sample, as in a CSR matrix.
         labels: (n,) groups 0 .. k-1.
         train, test: rows; a row that is repeated counts again.
     """

@@ -69,6 +69,7 @@ class MergeHistory:
         self.merge_config = merge_config
         self.merge_options: MergeOptions = details.merge_options
         self.is_complete = details.is_complete
+        self.filter_dead_stat = details.filter_dead_stat
         self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
         pairs = as_numpy(selected_pairs)
         self.component_merges: Int[np.ndarray, "n_iters 2"] = checked_merges(pairs, len(self.labels))
@@ -271,7 +272,7 @@ class MergeHistory:
 
     def record(self) -> HistoryRecord:
         """Everything that the history holds, as plain data."""
-        details = HistoryDetails(self.merge_options, self.considered_fraction, self.is_complete)
+        details = HistoryDetails(self.merge_options, self.considered_fraction, self.is_complete, self.filter_dead_stat)
         return HistoryRecord(
             self.labels,
             self.merge_config,

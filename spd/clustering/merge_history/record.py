@@ -1,7 +1,7 @@
 """What one history is made of, as plain data: what a file holds, and what `MergeHistory` is built from."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,11 +25,14 @@ class HistoryDetails:
         merge_options: options beside the seven fields of the merge config.
         considered_fraction: (n_iters,) share of all pairs that the sampler `range` drew from; None: not known.
         is_complete: False for a run that was cut off.
+        filter_dead_stat: the statistic that filter_dead_threshold is about, where the history's file tells it: the
+            eighth field of some tools' merge config. Ours is in the clustering run's config.
     """
 
     merge_options: MergeOptions = field(default_factory=MergeOptions)
     considered_fraction: "np.ndarray | Tensor | None" = None
     is_complete: bool = True
+    filter_dead_stat: Literal["max", "mean"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +66,16 @@ class HistoryRecord:
         }
         return {name: as_numpy(values) for name, values in arrays.items() if values is not None}
 
+    @property
+    def known_settings(self) -> dict[str, Any]:
+        """The settings of merge_config that are known (JSON types)."""
+        stat = self.details.filter_dead_stat
+        return self.merge_config.for_history() | ({} if stat is None else {"filter_dead_stat": stat})
+
     def metadata(self) -> dict[str, Any]:
         """What metadata.json holds: merge_config, c_components, n_iters_current, labels."""
         return {
-            "merge_config": self.merge_config.for_history(),
+            "merge_config": self.known_settings,
             "c_components": len(self.labels),
             "n_iters_current": len(self.selected_pairs),
             "labels": self.labels,

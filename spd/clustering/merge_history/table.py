@@ -57,7 +57,7 @@ def summary(record: HistoryRecord, best_n_merges: int | None) -> dict[str, Any]:
         "best_mdl_loss_norm": least,
         "final_mdl_loss_norm": None if mdl is None or not n_iters else float(mdl[-1]),
         "is_complete": record.details.is_complete,
-        "merge_config": record.merge_config.for_history(),
+        "merge_config": record.known_settings,
         "unknown_settings": sorted(record.merge_config.unknown),
     }
 

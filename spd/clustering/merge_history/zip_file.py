@@ -26,7 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,6 +50,8 @@ GROUP_IDXS = "merge.group_idxs.npy"
 OMITTED = "merge.group_idxs.omitted.txt"
 EXTRA = "spd_clustering.json"
 PER_ITERATION = ("merge_pair_cost", "mdl_loss_norm", "considered_fraction")
+
+DeadStat = Literal["max", "mean"] | None
 
 _BLOCK_BYTES = 4 * 2**20
 _SMALL_MEMBER_LIMIT = 2**30
@@ -97,7 +99,7 @@ def read_history(path: Path) -> HistoryRecord:
         reader = _Reader(archive, path)
         if EXTRA not in archive.namelist() and any(f"{name}.npy" in archive.namelist() for name in PER_ITERATION):
             raise reader.damaged(EXTRA, "is missing")
-        labels, config, n_iters = reader.metadata()
+        labels, config, stat, n_iters = reader.metadata()
         extra = reader.json(EXTRA) if EXTRA in archive.namelist() else None
         pairs = reader.array(PAIRS, "iu", 2)[:n_iters].astype(np.int64)
         try:
@@ -114,7 +116,7 @@ def read_history(path: Path) -> HistoryRecord:
         elif extra.get("group_idxs_stored"):
             reader.check_group_idxs_size(n_iters, len(labels))
         if extra is None:
-            return HistoryRecord(labels, config, pairs)
+            return HistoryRecord(labels, config, pairs, details=HistoryDetails(filter_dead_stat=stat))
         details = reader.details(extra)
         arrays = reader.per_iteration(extra, n_iters)
         return HistoryRecord(
@@ -122,7 +124,9 @@ def read_history(path: Path) -> HistoryRecord:
             config,
             pairs,
             initial_mdl_loss_norm=extra.get("initial_mdl_loss_norm"),
-            details=replace(details, considered_fraction=arrays.pop("considered_fraction", None)),
+            details=replace(
+                details, considered_fraction=arrays.pop("considered_fraction", None), filter_dead_stat=stat
+            ),
             **arrays,
         )
 
@@ -159,8 +163,8 @@ class _Reader:
             )
         return array
 
-    def metadata(self) -> tuple[list[str], MergeConfig, int]:
-        """Labels, config and number of iterations."""
+    def metadata(self) -> tuple[list[str], MergeConfig, DeadStat, int]:
+        """Labels, config, the config's eighth field (None: not there), number of iterations."""
         content = self.json(METADATA)
         labels, n_iters = content.get("labels"), content.get("n_iters_current")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
@@ -175,8 +179,14 @@ class _Reader:
         config = content.get("merge_config")
         if not isinstance(config, dict):
             raise self.damaged(METADATA, "has no mapping under the key 'merge_config'")
+        stat = config.get("filter_dead_stat")
+        if stat not in (None, "max", "mean"):
+            raise self.damaged(
+                METADATA,
+                f"does not hold a valid config: merge_config: filter_dead_stat: 'max' or 'mean' (got {stat!r})",
+            )
         try:
-            return labels, MergeConfig.from_history(config, "merge_config"), n_iters
+            return labels, MergeConfig.from_history(config, "merge_config"), stat, n_iters
         except SPDError as error:
             raise self.damaged(METADATA, f"does not hold a valid config: {error}") from error
 

@@ -5,21 +5,38 @@ the metadata and the log say who is missing.
 """
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
-from spd.clustering.pipeline.run_state import is_finished
+from spd.clustering.pipeline.provenance import (
+    Fingerprints,
+    Manifest,
+    fingerprints_of,
+    has_manifest,
+    read_manifest,
+)
+from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths, checked_method
-from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
-from spd.files.checked import read_json, read_npz, write_json, write_npz
+from spd.errors import DamagedFileError, MemberFailedError, MissingFileError
+from spd.files.checked import read_npz, write_json, write_npz
+from spd.files.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
 
 MIN_MEMBERS = 2
+
+ProductState = Literal["current", "stale", "unknown"]
+"""Of files that are derived from the members' histories."""
+
+MERGE_ARRAY = "merge_array"
+SECONDS_TO_COLLECT = 3600.0
+"""Distance jobs start together, and each finds that the merge array is missing: one of them writes it."""
 
 
 def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
@@ -40,18 +57,18 @@ def finished_members(paths: EnsemblePaths) -> list[RegisteredMember]:
 
 
 def read_ensemble(
-    paths: EnsemblePaths, *, require_all: bool = False
+    paths: EnsemblePaths, *, require_all: bool = False, min_members: int = MIN_MEMBERS
 ) -> tuple[list[RegisteredMember], MergeHistoryEnsemble]:
     """The finished members and their histories.
 
     Raises:
-        MemberFailedError: fewer than two are finished, or with require_all not all.
+        MemberFailedError: fewer than min_members are finished, or with require_all not all.
         DamagedFileError: a history cannot be read.
     """
     members, finished = registered_members(paths), finished_members(paths)
     missing = [member.idx for member in members if member not in finished]
-    if len(finished) < (len(members) if require_all else MIN_MEMBERS):
-        needed = "all must be" if require_all else f"at least {MIN_MEMBERS} must be"
+    if len(finished) < (len(members) if require_all else min_members):
+        needed = "all must be" if require_all else f"at least {min_members} must be"
         raise MemberFailedError(
             f"{paths.ensemble_id}: {len(finished)} of {len(members)} members are finished, {needed}, to be compared"
             f"{_missing(missing)}"
@@ -67,16 +84,66 @@ def _missing(idxs: list[int]) -> str:
     return f" (missing: {', '.join(map(str, idxs))})" if idxs else ""
 
 
+def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None) -> ProductState:
+    """Whether a product is whole and of today's finished members.
+
+    Args:
+        settings: that it should be made with; None: any.
+
+    Returns:
+        `unknown` where it has no manifest, as older versions and other programs leave it.
+
+    Raises:
+        SPDError: a history cannot be read.
+    """
+    if not has_manifest(paths.manifest(product)):
+        return "unknown"
+    manifest = read_manifest(paths.manifest(product))
+    if manifest is None or not manifest.is_of(settings, history_fingerprints(paths, finished_members(paths))):
+        return "stale"
+    return "stale" if manifest.lost(paths.directory) else "current"
+
+
+def record_product(
+    paths: EnsemblePaths, product: str, settings: dict[str, Any], sources: Fingerprints, files: Iterable[Path]
+) -> None:
+    """Write the manifest of a product, once all of its files are written; a figure that was not drawn is left out.
+
+    Raises:
+        SPDError: it cannot be written.
+    """
+    written = fingerprints_of((file for file in files if file.is_file()), paths.directory)
+    Manifest(settings, sources, written).write(paths.manifest(product))
+
+
+def history_fingerprints(paths: EnsemblePaths, members: Sequence[RegisteredMember]) -> Fingerprints:
+    """Fingerprints of the members' histories, by run id.
+
+    Raises:
+        SPDError: one cannot be read.
+    """
+    return {member.run_id: fingerprint(paths.run(member.run_id).history) for member in members}
+
+
 def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> MergeHistoryEnsemble:
-    """Write ensemble_merge_array.npz and ensemble_meta.json, unless they are those of the same members already.
+    """Write ensemble_merge_array.npz and ensemble_meta.json, unless they are whole and of these members already.
 
     Raises:
         SPDError: see read_ensemble; a file cannot be written.
     """
-    members, ensemble = read_ensemble(paths, require_all=require_all)
-    run_ids = [member.run_id for member in members]
-    if _collected(paths) == run_ids and paths.merge_array.is_file():
-        return ensemble
+    with working_on(paths, SECONDS_TO_COLLECT):
+        members, ensemble = read_ensemble(paths, require_all=require_all)
+        settings = {"registered": [member.run_id for member in registered_members(paths)]}
+        if product_state(paths, MERGE_ARRAY, settings) != "current":
+            sources = history_fingerprints(paths, members)
+            _write_merge_array(paths, members, ensemble)
+            record_product(paths, MERGE_ARRAY, settings, sources, [paths.merge_array, paths.meta])
+    return ensemble
+
+
+def _write_merge_array(
+    paths: EnsemblePaths, members: Sequence[RegisteredMember], ensemble: MergeHistoryEnsemble
+) -> None:
     iterations = ensemble.save_merge_array(paths.merge_array)
     if len(iterations) < ensemble.n_iters_min:
         logger.warning(
@@ -98,14 +165,6 @@ def collect_ensemble(paths: EnsemblePaths, *, require_all: bool = False) -> Merg
         if member.idx not in finished
     ]
     write_json(paths.meta, metadata)
-    return ensemble
-
-
-def _collected(paths: EnsemblePaths) -> list[str] | None:
-    try:
-        return [member["clustering_run_id"] for member in read_json(paths.meta, required=["members"])["members"]]
-    except (SPDError, KeyError, TypeError):
-        return None
 
 
 def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = False) -> Path:
@@ -115,6 +174,7 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
         SPDError: see read_ensemble; the method is not known; a file cannot be written.
     """
     checked_method(method)
+    sources = history_fingerprints(paths, finished_members(paths))
     ensemble = collect_ensemble(paths, require_all=require_all)
     distances = ensemble.get_distances(method)  # type: ignore[arg-type]
     write_npz(paths.distances(method), {"distances": distances})
@@ -122,18 +182,19 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
 
     with best_effort(f"the figure of {method}"):
         save_distance_figure(paths.distances_figure(method), distances, method, ensemble.c_components)
+    files = [paths.distances(method), paths.distances_figure(method)]
+    record_product(paths, distances_product(method), {"method": method}, sources, files)
     return paths.distances(method)
 
 
+def distances_product(method: str) -> str:
+    """What the manifest of the distances by a method is called."""
+    return f"distances_{checked_method(method)}"
+
+
 def distances_are_current(paths: EnsemblePaths, method: str) -> bool:
-    """Whether distances and figure are there and made from the merge array that is there now."""
-    written, merge_array = paths.distances(method), paths.merge_array
-    try:
-        n_members = len(read_json(paths.meta, required=["members"])["members"])
-        is_newer = written.stat().st_mtime_ns >= merge_array.stat().st_mtime_ns
-        return is_newer and paths.distances_figure(method).is_file() and read_distances(written).shape[1] == n_members
-    except (SPDError, OSError):
-        return False
+    """Whether distances and figure are whole, and of the members that are finished now."""
+    return product_state(paths, distances_product(method)) == "current"
 
 
 def read_distances(path: Path) -> np.ndarray:

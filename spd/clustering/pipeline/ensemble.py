@@ -10,12 +10,14 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import RegisteredMember, get_members, list_ensembles, register_members
 from spd.clustering.execution.git_snapshot import create_git_snapshot
 from spd.clustering.execution.stamp import ExecutionStamp
-from spd.clustering.pipeline.config import ClusteringPipelineConfig
+from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
 from spd.clustering.storage import EnsemblePaths, clustering_dir, new_ensemble_id, new_run_id, registry_path
-from spd.errors import MissingFileError, SPDError
+from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.config import load_mapping
 
 logger = logging.getLogger(__name__)
+
+_USUAL_METHOD = "perm_invariant_hamming"
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,22 @@ class Pipeline:
         config: as given, with the values that flags replaced.
         run_config: of the clustering runs, before a member's index is added to the seeds.
         snapshot_branch: the git branch that holds the code, if one was asked for.
+        is_assembled: it has no config of its own: its members were added one by one (`run_merge --pipeline-run-id`),
+            each with its own.
     """
 
     paths: EnsemblePaths
     config: ClusteringPipelineConfig
     run_config: ClusteringRunConfig
     snapshot_branch: str | None = None
+    is_assembled: bool = False
 
     def members(self) -> list[RegisteredMember]:
         return get_members(self.paths.ensemble_id)
+
+    def config_of(self, member: RegisteredMember) -> ClusteringRunConfig | None:
+        """What a member should be of; None: whatever it is of."""
+        return None if self.is_assembled else member_config(self.run_config, self.paths.ensemble_id, member.idx)
 
 
 def read_pipeline_config(path: Path, overrides: dict[str, Any]) -> ClusteringPipelineConfig:
@@ -44,8 +53,13 @@ def read_pipeline_config(path: Path, overrides: dict[str, Any]) -> ClusteringPip
     Raises:
         MissingFileError, ConfigError: a config or a flag cannot be used.
     """
-    content = {**load_mapping(path), **overrides}
-    return ClusteringPipelineConfig.from_mapping(content, str(path), directory=path.absolute().parent)
+    content, directory = load_mapping(path), path.absolute().parent
+    try:
+        return ClusteringPipelineConfig.from_mapping({**content, **overrides}, str(path), directory=directory)
+    except ConfigError:
+        ClusteringPipelineConfig.from_mapping({**overrides, **content}, str(path), directory=directory)
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in overrides)  # the file alone can be used
+        return ClusteringPipelineConfig.from_mapping({**content, **overrides}, flags, directory=directory)
 
 
 def effective_run_config(config: ClusteringPipelineConfig, overrides: dict[str, Any]) -> ClusteringRunConfig:
@@ -95,16 +109,41 @@ def open_pipeline(ensemble_id: str, overrides: dict[str, Any] | None = None) -> 
     """An ensemble that was started before, from its own files.
 
     Raises:
-        MissingFileError: there is no such ensemble, or it was not made by this pipeline.
+        MissingFileError: there is no such ensemble, or no config of it or of a member.
         ConfigError: its files are damaged.
     """
     paths = EnsemblePaths(ensemble_id)
-    if not get_members(ensemble_id):
+    members = get_members(ensemble_id)
+    if not members:
         raise MissingFileError(f"the ensemble {ensemble_id} is not registered in {registry_path()}")
+    if not paths.pipeline_config.is_file() and not paths.clustering_run_config.is_file():
+        return _assembled(paths, members, overrides or {})
     stored = {"clustering_run_config_path": str(paths.clustering_run_config)}
     content = {**load_mapping(paths.pipeline_config), **stored, **(overrides or {})}
     config = ClusteringPipelineConfig.from_mapping(content, str(paths.pipeline_config))
     return Pipeline(paths, config, config.run_config)
+
+
+def _assembled(paths: EnsemblePaths, members: list[RegisteredMember], overrides: dict[str, Any]) -> Pipeline:
+    """An ensemble without a config of its own: as many members as are registered, compared by the usual method."""
+    configs = [paths.run(member.run_id).config for member in members]
+    stored = next((path for path in configs if path.is_file()), configs[0])
+    content = {"clustering_run_config_path": str(stored), "n_runs": len(members), "distances_methods": [_USUAL_METHOD]}
+    config = ClusteringPipelineConfig.from_mapping({**content, **overrides}, str(paths.directory))
+    return Pipeline(paths, config, config.run_config, is_assembled=True)
+
+
+def stored_run_config(paths: EnsemblePaths) -> ClusteringRunConfig | None:
+    """The config of an ensemble's runs: its own, else that of the first member that has one; None without any.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    members = get_members(paths.ensemble_id, path=paths.registry)
+    for path in (paths.clustering_run_config, *(paths.run(member.run_id).config for member in members)):
+        if path.is_file():
+            return ClusteringRunConfig.from_file(path)
+    return None
 
 
 def find_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunConfig) -> Pipeline | None:

@@ -35,7 +35,7 @@ class Estimate:
         n_components: alive, at most.
         mean_active: of them, on one sample.
         harvest_s, harvest_bytes: what the harvest will take.
-        trial_items: data items of the last trial.
+        tried_on: what was harvested to know this, in words.
         memory_limit: bytes of coactivations that may be kept.
     """
 
@@ -44,7 +44,7 @@ class Estimate:
     mean_active: float
     harvest_s: float
     harvest_bytes: float
-    trial_items: int
+    tried_on: str
     memory_limit: float = math.inf
 
     @property
@@ -66,19 +66,20 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         SPDError: the model or the data cannot be used.
     """
     keeps_all = config.merge_config.replaced(filter_dead_threshold=0.0)
-    items, seconds, is_first = min(_TRIAL_ITEMS, config.batch_size), 0.0, True
+    n_expected = source.expected_samples(config)
+    items, is_first = config.batch_size if n_expected is None else min(_TRIAL_ITEMS, config.batch_size), True
     while True:
         trial = config.replaced(batch_size=items, n_tokens=None, merge_config=keeps_all)
         source.load(trial)
         started = time.monotonic()
         found = source.memberships(trial)
         seconds = time.monotonic() - started
-        if not is_first and (seconds > _TRIAL_SECONDS or items == config.batch_size):
+        is_all = items == config.batch_size or found.n_samples == n_expected
+        if n_expected is None or (not is_first and (seconds > _TRIAL_SECONDS or is_all)):
             break
         items, is_first = min(4 * items, config.batch_size), False
-    factor = config.batch_size / items
-    n_samples = round(found.n_samples * factor)
-    n_samples = min(n_samples, config.n_tokens or n_samples)
+    factor = 1.0 if is_all else config.batch_size / items
+    n_samples = found.n_samples if n_expected is None else n_expected
     mean_active = found.nnz / max(found.n_samples, 1)
     limit = config.merge_options.memory_limit_gb
     return Estimate(
@@ -87,7 +88,7 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         mean_active,
         seconds * factor,
         peak_bytes() + 8 * n_samples * mean_active,
-        items,
+        "all of them were read" if is_all else f"tried on {items:,} items",
         math.inf if limit is None else limit * 1e9,
     )
 
@@ -103,7 +104,7 @@ def describe_estimate(
         (
             "each",
             f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
-            f"on a sample (tried on {one.trial_items:,} items)",
+            f"on a sample ({one.tried_on})",
         ),
         (
             "memory",

@@ -7,7 +7,6 @@
 4. A member that fails is told at the end; the others are finished and compared.
 """
 
-import functools
 import logging
 from dataclasses import dataclass
 
@@ -20,16 +19,21 @@ from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.member import harvest_run
 from spd.clustering.pipeline.member_merge import PRELOAD, MergePlace, Report, merge_run
+from spd.clustering.pipeline.members import ADDED_BY_HAND, source_fingerprints, unfinished_members
 from spd.clustering.pipeline.run_state import (
     Failure,
     describe_failures,
     is_finished,
     member_name,
     record_failure,
-    record_states,
 )
 from spd.clustering.pipeline.sources import MembershipSource
-from spd.clustering.pipeline.stable_groups import stable_groups_are_current, track_stable_groups, write_stable_groups
+from spd.clustering.pipeline.stable_groups import (
+    settings_as_before,
+    stable_groups_are_current,
+    track_stable_groups,
+    write_stable_groups,
+)
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import MemberFailedError, describe_error
@@ -53,13 +57,15 @@ class LocalOptions:
     track_resources: bool = False
 
 
-def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSource) -> None:
-    """Do what is missing of the ensemble: members, distances, stable groups.
+def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSource | None) -> None:
+    """Do what is missing of the ensemble, or not whole, or not current: members, distances, stable groups.
 
     Args:
-        source: of the members' memberships, so that a model that cannot be loaded is known before there is an ensemble.
+        source: of the members' memberships, so that a model that cannot be loaded is known before there is an ensemble;
+            None: members cannot be made here, since each has its own.
 
     Raises:
+        ConfigError: members were made from another config or other data.
         MemberFailedError: a member or a distance failed, after everything else was done; says which and why.
     """
     with StatusLine() as status:
@@ -79,10 +85,12 @@ def n_workers(n_wanted: int | None, parallel: bool) -> int:
 
 
 def _run_members(
-    pipeline: Pipeline, options: LocalOptions, source: MembershipSource, status: StatusLine
+    pipeline: Pipeline, options: LocalOptions, source: MembershipSource | None, status: StatusLine
 ) -> list[Failure]:
     members = pipeline.members()
-    todo = record_states(pipeline.paths, members)
+    todo = unfinished_members(pipeline, members, None if source is None else source_fingerprints(source))
+    if source is None:
+        return [Failure(member_name(member.idx), ADDED_BY_HAND) for member in todo]
     if not todo:
         logger.info("all %d members are finished already", len(members))
         return []
@@ -145,8 +153,8 @@ class _Members:
             self._take(self._pool.poll())
             self._show(f"{name}: harvested {rate.describe(n_done)}")
 
-        make = functools.partial(self._source.memberships, progress=progress)
-        harvest_run(paths, config, make, snapshot_branch=self._pipeline.snapshot_branch)
+        snapshot = self._pipeline.snapshot_branch
+        harvest_run(paths, config, self._source, progress=progress, snapshot_branch=snapshot)
 
     def _take(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -235,5 +243,5 @@ def consensus(paths: EnsemblePaths, require_all: bool, report: Report) -> None:
     if stable_groups_are_current(paths):
         logger.info("done already")
         return
-    write_stable_groups(paths, require_all=require_all)
+    write_stable_groups(paths, settings_as_before(paths), require_all=require_all)
     track_stable_groups(paths)

@@ -12,8 +12,8 @@ import numpy as np
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import Cut, cut_members, find_consensus
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import read_ensemble, registered_members
-from spd.clustering.pipeline.history_shim import checked_iteration, n_merges_at, partition_after
+from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
+from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
@@ -47,7 +47,7 @@ def get_cluster_mapping(
     """
     directory = Path(directory).absolute()
     run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
-    if ensemble.meta.is_file() or ensemble.merge_array.is_file():
+    if ensemble.meta.is_file() or ensemble.merge_array.is_file() or _is_registered(ensemble):
         return _ensemble_mapping(ensemble, iteration, run_idx, notes)
     if not run.history.is_file():
         reason = (
@@ -70,18 +70,20 @@ def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
     """(number of merges, clusters) of a history at an iteration."""
     history = MergeHistory.read(path)
     try:
-        n_merges = n_merges_at(history, iteration)
+        n_merges = history.n_merges_at(iteration)
     except SPDError as error:
-        raise SPDError(f"{path}: {error}") from error
-    return n_merges, _clusters(history.labels, partition_after(history, n_merges))
+        hint = "; give a number to --iteration" if iteration == "best" else ""
+        raise SPDError(f"{path}: {error}{hint}") from error
+    return n_merges, _clusters(history.labels, history.partition_after(n_merges))
 
 
 def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
-    meta = read_json(paths.meta, required=["component_labels"])
+    meta = _metadata(paths)
     ensemble_id = meta.get("ensemble_id") or paths.directory.name
     found: tuple[int | None, Clusters]
-    if run_idx is not None:
-        found = _member_clusters(paths, meta, iteration, run_idx)
+    known = _member_indices(meta)
+    if run_idx is not None or len(known) == 1:
+        found = _member_clusters(paths, meta, iteration, known[0] if run_idx is None else run_idx)
     elif iteration == "best":
         found = None, _consensus_at_best(paths)
     else:
@@ -122,12 +124,17 @@ def _member_clusters(
 def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
     """The consensus that was made when every member was cut at its own least MDL."""
     path = paths.consensus_mapping
+    how = (
+        f"make it by python -m spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or "
+        "choose one member by --run-idx"
+    )
     if not path.is_file():
-        raise MissingFileError(
-            f"{paths.directory}: holds no consensus yet ({path.name}); make it by python -m "
-            f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or choose one member by "
-            "--run-idx"
-        )
+        raise MissingFileError(f"{paths.directory}: holds no consensus yet ({path.name}); {how}")
+    if product_state(paths, STABLE_GROUPS) == "stale":
+        raise SPDError(f"{path}: is of other members than now, or damaged; {how}")
+    cut = settings_as_before(paths).cut
+    if cut != Cut():
+        raise SPDError(f"{path}: its members are cut at {cut}, not each at its own MDL minimum; {how}")
     clusters = read_json(path, required=["clusters"])["clusters"]
     if not isinstance(clusters, dict):
         raise SPDError(f"{path}: 'clusters' must be a mapping of labels to clusters")
@@ -142,6 +149,22 @@ def _consensus_at(paths: EnsemblePaths, iteration: int) -> tuple[int, Clusters]:
     return index + 1, _clusters(consensus.labels, consensus.consensus)
 
 
+def _is_registered(paths: EnsemblePaths) -> bool:
+    try:
+        return bool(registered_members(paths))
+    except SPDError:
+        return False
+
+
+def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
+    """ensemble_meta.json; of an ensemble that was not compared yet, or has one member only, from its histories."""
+    if paths.meta.is_file() or paths.merge_array.is_file():
+        return read_json(paths.meta, required=["component_labels"])
+    members, ensemble = read_ensemble(paths, min_members=1)
+    indices = [{"idx": member.idx, "clustering_run_id": member.run_id} for member in members]
+    return {"component_labels": ensemble.component_labels, "members": indices}
+
+
 def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
     """{label: index of its group, None when the component is alone}."""
     _, position, sizes = np.unique(group_idxs, return_inverse=True, return_counts=True)
@@ -152,10 +175,10 @@ def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
 
 
 def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
-    try:
-        return checked_iteration(iteration, n_iterations)
-    except SPDError as error:
-        raise SPDError(f"{where}: {error}") from error
+    if not -n_iterations <= iteration < n_iterations:
+        existing = f"they are 0 .. {n_iterations - 1}" if n_iterations else "no merge was made"
+        raise SPDError(f"{where}: there is no iteration {iteration}, {existing}")
+    return iteration % n_iterations
 
 
 def _member_indices(meta: dict[str, Any]) -> list[int]:

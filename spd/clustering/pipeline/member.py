@@ -1,24 +1,18 @@
 """One clustering run from its config to its figures, in this process: harvest memberships, merge, save, plot."""
 
 import logging
-from collections.abc import Callable
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run
 from spd.clustering.execution.slurm import own_task_id
 from spd.clustering.execution.stamp import ExecutionStamp
-from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.pipeline.member_merge import MergePlace, merge_run
-from spd.clustering.pipeline.run_state import (
-    clear_half_written,
-    has_saved_memberships,
-    is_finished,
-    recorded,
-    working_on,
-)
-from spd.clustering.pipeline.sources import MembershipSource, open_source
+from spd.clustering.pipeline.members import source_fingerprints
+from spd.clustering.pipeline.run_record import begin_record, is_whole
+from spd.clustering.pipeline.run_state import clear_half_written, has_saved_memberships, recorded, working_on
+from spd.clustering.pipeline.sources import MembershipSource, Progress, open_source
 from spd.clustering.storage import EnsemblePaths, RunPaths, new_run_id
 
 logger = logging.getLogger(__name__)
@@ -38,14 +32,14 @@ def run_clustering(
         SPDError: something the user gave cannot be used.
     """
     paths = RunPaths(run_id)
-    if is_finished(paths):
-        logger.info("%s is finished already", paths.directory)
-        return paths
     if source is None:
         source = open_source(config)
         config = source.run_config(config)
+    if is_whole(paths, config, source_fingerprints(source)):
+        logger.info("%s is finished already", paths.directory)
+        return paths
     log_to_file(paths.log)
-    harvest_run(paths, config, source.memberships)
+    harvest_run(paths, config, source)
     merge_run(paths, config, MergePlace(idx))
     return paths
 
@@ -81,20 +75,24 @@ def run_member(
 def harvest_run(
     paths: RunPaths,
     config: ClusteringRunConfig,
-    make_memberships: Callable[[ClusteringRunConfig], Memberships],
+    source: MembershipSource,
     *,
+    progress: Progress | None = None,
     snapshot_branch: str | None = None,
 ) -> None:
-    """Write a run's config, stamp and memberships; what an earlier call left of them is used.
+    """Write a run's config, record, stamp and memberships; what an earlier call left of them is used.
 
     Raises:
+        ConfigError: what an earlier call left is of another config or other data.
         SPDError: the memberships cannot be made; a file cannot be written; another process works on this run.
     """
+    inputs = source_fingerprints(source)
     with working_on(paths):
-        if is_finished(paths):
+        if is_whole(paths, config, inputs):
             return
         clear_half_written(paths)
         config.to_file(paths.config)
+        begin_record(paths, config, inputs)
         ExecutionStamp.create(paths.run_id, snapshot_branch=snapshot_branch).save(paths.stamp)
         if not has_saved_memberships(paths):
-            make_memberships(config).save(paths.checkpoint_memberships)
+            source.memberships(config, progress).save(paths.checkpoint_memberships)

@@ -18,6 +18,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import MergeRunOptions, MergeStep, merge_iteration
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.run_record import complete_record
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.pipeline.sources import task_name
 from spd.clustering.plotting.style import best_effort
@@ -80,6 +81,7 @@ def _finish_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace)
         _log_result(history, memberships, time.monotonic() - started)
         _plot(paths, history, memberships)
         tracker.finished(history)
+    complete_record(paths)
     shutil.rmtree(paths.checkpoint, ignore_errors=True)
     return history
 

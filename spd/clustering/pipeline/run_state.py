@@ -13,12 +13,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
-
 from spd.clustering.ensemble_registry import MemberState, RegisteredMember, set_member_state
 from spd.clustering.memberships import Memberships
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError, describe_error
+from spd.files.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +43,15 @@ def is_finished(paths: RunPaths) -> bool:
     return paths.history.is_file() and not paths.checkpoint.exists()
 
 
-@contextlib.contextmanager
-def working_on(paths: RunPaths) -> Iterator[None]:
-    """Keep other processes off this run; one that was killed has let go of it.
+def working_on(
+    paths: RunPaths | EnsemblePaths, timeout_s: float = SECONDS_FOR_THE_LOCK
+) -> contextlib.AbstractContextManager[None]:
+    """Keep other processes off this run or ensemble; one that was killed has let go of it.
 
     Raises:
         SPDError: another process works on it and goes on doing so, or the lock cannot be written.
     """
-    try:
-        paths.lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(paths.lock, timeout=SECONDS_FOR_THE_LOCK):
-            yield
-    except Timeout as error:
-        raise SPDError(f"{paths.directory}: another process works on this run, and holds {paths.lock}") from error
+    return locked(paths.lock, f"{paths.directory}: another process works on it", timeout_s=timeout_s)
 
 
 def has_saved_memberships(paths: RunPaths) -> bool:
@@ -73,15 +68,6 @@ def clear_half_written(paths: RunPaths) -> None:
     for directory in (paths.directory, paths.checkpoint, paths.plots):
         for leftover in directory.glob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
-
-
-def record_states(paths: EnsemblePaths, members: Sequence[RegisteredMember]) -> list[RegisteredMember]:
-    """Before work begins, the registry says `done` of members that are finished; returns those that are not."""
-    unfinished = [member for member in members if not is_finished(paths.run(member.run_id))]
-    for member in members:
-        if member not in unfinished and member.state != "done":
-            set_member_state(paths.ensemble_id, member.idx, "done")
-    return unfinished
 
 
 def record_failure(ensemble_id: str, member: RegisteredMember, reason: str) -> Failure:

@@ -27,10 +27,13 @@ from spd.clustering.execution.slurm_scripts import (
 from spd.clustering.pipeline.comparison import distances_are_current
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
-from spd.clustering.pipeline.run_state import record_states
+from spd.clustering.pipeline.members import ADDED_BY_HAND, unfinished_members
+from spd.clustering.pipeline.provenance import Fingerprints
+from spd.clustering.pipeline.run_state import is_finished, member_name
 from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
+from spd.clustering.pipeline.stable_groups import stable_groups_are_current
 from spd.clustering.storage import EnsemblePaths, new_ensemble_id, sbatch_scripts_dir, slurm_logs_dir
-from spd.errors import SPDError
+from spd.errors import MemberFailedError, SPDError
 from spd.files.checked import read_json
 from spd.settings import REPO_ROOT, spd_out_dir
 from spd.text import table_lines
@@ -116,15 +119,18 @@ class Renderer:
         )
 
 
-def submit_pipeline(pipeline: Pipeline, *, track_resources: bool = False) -> None:
+def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_resources: bool = False) -> None:
     """Submit what is missing of the ensemble, and print what was submitted and how to watch it.
 
     Members whose task has not ended are left to it.
 
     Args:
+        inputs: fingerprints of the files that the memberships come from; None: members cannot be made by jobs, since
+            each was added by a command of its own.
         track_resources: distance jobs print what they have used.
 
     Raises:
+        ConfigError: members were made from another config or other data.
         SPDError: SLURM does not answer or refuses; what was submitted before is cancelled, `--resume` tries again.
     """
     slurm.check_slurm()
@@ -132,9 +138,11 @@ def submit_pipeline(pipeline: Pipeline, *, track_resources: bool = False) -> Non
     active = active_jobs(paths)
     known = read_jobs(paths)
     members = pipeline.members()
-    unfinished = record_states(paths, members)
-    busy = {member.idx for member in unfinished if any(job.task_of(member.idx) in active for job in known)}
-    todo = [member for member in unfinished if member.idx not in busy]
+    is_busy = {member.idx: any(job.task_of(member.idx) in active for job in known) for member in members}
+    busy = {member.idx for member in members if is_busy[member.idx] and not is_finished(paths.run(member.run_id))}
+    todo = unfinished_members(pipeline, [member for member in members if member.idx not in busy], inputs)
+    if pipeline.is_assembled and todo:
+        raise MemberFailedError(f"{', '.join(member_name(member.idx) for member in todo)}: {ADDED_BY_HAND}")
     for member in todo:
         if member.state != "pending":
             set_member_state(paths.ensemble_id, member.idx, "pending")
@@ -146,7 +154,7 @@ def submit_pipeline(pipeline: Pipeline, *, track_resources: bool = False) -> Non
     before = [job.job_id for job in known if job.kind == "members" and any(task in active for task in job.task_ids())]
     submission = _Submission(pipeline, renderer)
     try:
-        submission.run(todo, before, everything=bool(unfinished))
+        submission.run(todo, before, everything=bool(todo or busy))
     except SPDError:
         slurm.cancel([job.job_id for job in submission.jobs])
         raise
@@ -176,7 +184,7 @@ class _Submission:
             job = self._submit(self._renderer.distances(method), arrays)
             self._add(as_ensemble_job("distances", job, method=method))
             distances.append(job.job_id)
-        if distances or not paths.stable_groups.is_file():
+        if distances or not stable_groups_are_current(paths):
             self._add(as_ensemble_job("consensus", self._submit(self._renderer.consensus(), distances or arrays)))
 
     def _submit_arrays(self, idxs: list[int]) -> list[str]:

@@ -1,12 +1,15 @@
 """The stable groups of an ensemble as files: stable_groups.json, its table, the mapping of the consensus, figures."""
 
 import logging
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spd.clustering import consensus
-from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import read_ensemble
+from spd.clustering.pipeline.comparison import history_fingerprints, product_state, read_ensemble, record_product
+from spd.clustering.pipeline.ensemble import stored_run_config
+from spd.clustering.pipeline.provenance import read_manifest
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
 from spd.clustering.tracking.ensemble import track_ensemble
@@ -15,20 +18,34 @@ from spd.files.csv_table import write_csv
 logger = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.9
+STABLE_GROUPS = "stable_groups"
+FIGURES = ("stability.png", "coassociation.png")
+
+
+@dataclass(frozen=True)
+class StableGroupsSettings:
+    """How stable groups are found.
+
+    Attributes:
+        cut: where the members are cut.
+        threshold: the least mean co-association inside a stable group.
+    """
+
+    cut: consensus.Cut = field(default_factory=consensus.Cut)
+    threshold: float = DEFAULT_THRESHOLD
+
+    def as_json(self) -> dict[str, Any]:
+        """What a manifest says of them."""
+        return asdict(self)
 
 
 def write_stable_groups(
-    paths: EnsemblePaths,
-    *,
-    cut: consensus.Cut | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
-    require_all: bool = False,
+    paths: EnsemblePaths, settings: StableGroupsSettings | None = None, *, require_all: bool = False
 ) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
-        cut: where to cut the members; None: each at its own MDL minimum.
-        threshold: of the stable groups.
+        settings: None: the defaults.
 
     Returns:
         The content of stable_groups.json.
@@ -36,16 +53,34 @@ def write_stable_groups(
     Raises:
         SPDError: fewer than two finished members, a history that cannot be read or cut, a file that cannot be written.
     """
+    settings = settings or StableGroupsSettings()
     members, ensemble = read_ensemble(paths, require_all=require_all)
-    return write_stable_groups_of(
+    sources = history_fingerprints(paths, members)
+    config = stored_run_config(paths)
+    content = write_stable_groups_of(
         paths.directory,
         list(ensemble),
         run_ids=[member.run_id for member in members],
         ensemble_id=paths.ensemble_id,
-        spd_run=ClusteringRunConfig.from_file(paths.clustering_run_config).spd_run,
-        cut=cut,
-        threshold=threshold,
+        spd_run=config.spd_run if config else None,
+        cut=settings.cut,
+        threshold=settings.threshold,
     )
+    files = [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping]
+    figures = [paths.plots / name for name in FIGURES]
+    record_product(paths, STABLE_GROUPS, settings.as_json(), sources, [*files, *figures])
+    return content
+
+
+def settings_as_before(paths: EnsemblePaths) -> StableGroupsSettings:
+    """What the stable groups were found with, where that is known: it is kept when they are made again."""
+    manifest = read_manifest(paths.manifest(STABLE_GROUPS))
+    if manifest is None:
+        return StableGroupsSettings()
+    try:
+        return StableGroupsSettings(consensus.Cut(**manifest.settings["cut"]), float(manifest.settings["threshold"]))
+    except (KeyError, TypeError, ValueError):
+        return StableGroupsSettings()
 
 
 def write_stable_groups_of(
@@ -74,23 +109,20 @@ def write_stable_groups_of(
 
 def track_stable_groups(paths: EnsemblePaths) -> None:
     """Send them to W&B, if the ensemble's config names a project."""
-    track_ensemble(paths, ClusteringRunConfig.from_file(paths.clustering_run_config))
+    config = stored_run_config(paths)
+    if config is not None:
+        track_ensemble(paths, config)
 
 
 def stable_groups_are_current(paths: EnsemblePaths) -> bool:
-    """Whether the stable groups are there and newer than the merge array."""
-    try:
-        return paths.stable_groups.stat().st_mtime_ns >= paths.merge_array.stat().st_mtime_ns
-    except OSError:
-        return False
+    """Whether the stable groups and what belongs to them are whole, and of the members that are finished now."""
+    return product_state(paths, STABLE_GROUPS) == "current"
 
 
 def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
     from spd.clustering.plotting import coassociation, stability
 
-    stability.save_stability_figure(directory / "stability.png", content)
+    stability.save_stability_figure(directory / FIGURES[0], content)
     table = (found.coassociation, found.consensus, found.stable, found.labels)
     views = [coassociation.overview(*table), coassociation.zoom(*table, found.consensus_stats.mean)]
-    coassociation.save_coassociation_figure(
-        directory / "coassociation.png", [view for view in views if view is not None]
-    )
+    coassociation.save_coassociation_figure(directory / FIGURES[1], [view for view in views if view is not None])

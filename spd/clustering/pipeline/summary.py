@@ -9,17 +9,24 @@ from typing import Any
 from spd.clustering.consensus import read_stable_groups
 from spd.clustering.consensus import summary_text as stable_groups_text
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.ensemble_registry import RegisteredMember
+from spd.clustering.ensemble_registry import MemberState, RegisteredMember
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import mean_distance, read_distances, registered_members
-from spd.clustering.pipeline.history_shim import is_cut_too_early
+from spd.clustering.pipeline.comparison import (
+    distances_product,
+    mean_distance,
+    product_state,
+    read_distances,
+    registered_members,
+)
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
+from spd.clustering.pipeline.stable_groups import STABLE_GROUPS
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.clustering.tracking.metrics_log import seconds_left
 from spd.errors import SPDError
 from spd.text import duration, table_lines
 
+OUT_OF_DATE = "of other members than now, or damaged: --resume makes it again"
 _HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
 
 
@@ -36,7 +43,7 @@ class MemberRow:
 
     idx: int
     run_id: str
-    state: str
+    state: MemberState
     components: int | None = None
     merges: int | None = None
     best_groups: int | None = None
@@ -50,6 +57,8 @@ class MemberRow:
 def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
     """The row of a member: from its history if it is finished, otherwise from the registry and its last metrics."""
     if not is_finished(paths):
+        if member.state == "done":
+            return MemberRow(member.idx, member.run_id, "damaged", note=_what_is_gone(paths))
         return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
     try:
         history = MergeHistory.read(paths.history)
@@ -59,8 +68,14 @@ def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
         note = "made by a program that keeps no MDL"
         return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
     best = history.c_components - history.best_n_merges
-    mark = "! the minimum is at the last merge: raise iters" if is_cut_too_early(history) else ""
+    mark = "! the minimum is at the last merge: raise iters" if history.is_cut_too_early else ""
     return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
+
+
+def _what_is_gone(paths: RunPaths) -> str:
+    what = "it was cut off while it was made again" if paths.checkpoint.exists() else "its history is gone"
+    what = what if paths.directory.exists() else "its directory is gone"
+    return f"{what}: --resume makes it again"
 
 
 def _progress(paths: RunPaths, member: RegisteredMember) -> str:
@@ -111,6 +126,8 @@ def summary_text(paths: EnsemblePaths) -> str:
 
 def _distance_cells(paths: EnsemblePaths, method: str, n_merges: int | None) -> tuple[str, ...]:
     try:
+        if product_state(paths, distances_product(method)) == "stale":
+            return (method, OUT_OF_DATE, "")
         distances = read_distances(paths.distances(method))
     except SPDError as error:
         return (method, str(error), "")
@@ -122,6 +139,8 @@ def _stable_groups(paths: EnsemblePaths) -> list[str]:
     if not paths.stable_groups.is_file():
         return []
     try:
+        if product_state(paths, STABLE_GROUPS) == "stale":
+            return ["", f"stable groups: {OUT_OF_DATE}"]
         return ["", stable_groups_text(read_stable_groups(paths.stable_groups))]
     except SPDError as error:
         return ["", str(error)]

@@ -69,9 +69,8 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions())
         SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
             A model that is gone is none: the page then says what is missing.
     """
-    return write_report(
-        report_content(directory, options), options.output or Path(directory).expanduser() / "report.html"
-    )
+    output = options.output or Path(directory).expanduser() / "report.html"
+    return write_report(report_content(directory, options), output)
 
 
 def write_report(content: dict[str, Any], page_path: Path) -> Path:

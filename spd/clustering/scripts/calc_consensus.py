@@ -35,16 +35,16 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.consensus import Cut, summary_text
-    from spd.clustering.pipeline.stable_groups import track_stable_groups, write_stable_groups
+    from spd.clustering.pipeline.stable_groups import (
+        StableGroupsSettings,
+        track_stable_groups,
+        write_stable_groups,
+    )
     from spd.clustering.storage import EnsemblePaths
 
     paths = EnsemblePaths(arguments.pipeline_run_id)
-    content = write_stable_groups(
-        paths,
-        cut=Cut(arguments.iteration, arguments.n_groups),
-        threshold=arguments.threshold,
-        require_all=arguments.require_all,
-    )
+    settings = StableGroupsSettings(Cut(arguments.iteration, arguments.n_groups), arguments.threshold)
+    content = write_stable_groups(paths, settings, require_all=arguments.require_all)
     track_stable_groups(paths)
     print(summary_text(content))
     print(f"\n{paths.stable_groups}\n{paths.consensus_mapping}\n{paths.plots}/")

@@ -45,15 +45,16 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.mapping import get_cluster_mapping
-    from spd.files.checked import write_json
+    from spd.files.atomic import write_output
 
     mapping = get_cluster_mapping(
         arguments.directory, arguments.iteration, run_idx=arguments.run_idx, notes=arguments.notes
     )
+    text = json.dumps(mapping, indent=2)
     if arguments.output is None:
-        print(json.dumps(mapping, indent=2))
+        print(text)
         return
-    write_json(arguments.output, mapping)
+    write_output(arguments.output, f"{text}\n")
     print(arguments.output)
 
 

@@ -54,9 +54,9 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    if arguments.status:
+    if arguments.status is not None:
         _show_status(arguments.status)
-    elif arguments.resume:
+    elif arguments.resume is not None:
         _resume(arguments)
     else:
         _start(arguments)
@@ -82,7 +82,7 @@ def _start(arguments: argparse.Namespace) -> None:
         from spd.clustering.execution.slurm import check_slurm
 
         check_slurm()
-        _submit(ensemble.create_pipeline(config, run_config), arguments)
+        _submit(ensemble.create_pipeline(config, run_config), source, arguments)
         return
     source.load(run_config)
     _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
@@ -90,7 +90,6 @@ def _start(arguments: argparse.Namespace) -> None:
 
 def _resume(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.ensemble import open_pipeline
-    from spd.clustering.pipeline.sources import open_source
 
     fixed = given_flags(arguments, "n_runs", "wandb_project", "wandb_entity", "dataset_streaming")
     if fixed:
@@ -100,22 +99,27 @@ def _resume(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _show_status(arguments.resume)
         return
-    if not arguments.local:
-        _submit(pipeline, arguments)
-        return
+    from spd.clustering.execution.slurm import check_slurm
     from spd.clustering.pipeline.slurm_jobs import check_no_active_jobs
+    from spd.clustering.pipeline.sources import open_source
 
-    check_no_active_jobs(pipeline.paths)
-    _run_here(pipeline, open_source(pipeline.run_config), arguments)
+    if arguments.local:
+        check_no_active_jobs(pipeline.paths)
+    else:
+        check_slurm()
+    source = None if pipeline.is_assembled else open_source(pipeline.run_config)
+    (_run_here if arguments.local else _submit)(pipeline, source, arguments)
 
 
-def _submit(pipeline: "Pipeline", arguments: argparse.Namespace) -> None:
+def _submit(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:
+    from spd.clustering.pipeline.members import source_fingerprints
     from spd.clustering.pipeline.slurm import submit_pipeline
 
-    submit_pipeline(pipeline, track_resources=arguments.track_resources_calc_distances)
+    inputs = None if source is None else source_fingerprints(source)
+    submit_pipeline(pipeline, inputs, track_resources=arguments.track_resources_calc_distances)
 
 
-def _run_here(pipeline: "Pipeline", source: "MembershipSource", arguments: argparse.Namespace) -> None:
+def _run_here(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.local import LocalOptions, run_local
     from spd.clustering.pipeline.log_file import log_to_file
     from spd.clustering.pipeline.summary import summary_text

@@ -36,7 +36,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.report.text import Selection, describe_groups, render
-    from spd.files.atomic import atomic_write
+    from spd.files.atomic import write_output
 
     selection = Selection(
         sort=arguments.sort,
@@ -51,8 +51,7 @@ def _body(arguments: argparse.Namespace) -> None:
     for group in shown:
         print(render(group), end="\n\n")
     if arguments.output is not None:
-        with atomic_write(arguments.output) as temporary:
-            temporary.write_text(json.dumps([asdict(group) for group in shown], indent=2) + "\n", encoding="utf-8")
+        write_output(arguments.output, json.dumps([asdict(group) for group in shown], indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

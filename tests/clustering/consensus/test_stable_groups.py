@@ -207,6 +207,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         consensus.read_stable_groups(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resid_mlp1", "lm_kjv"])
 def test_golden_ensembles_hold_no_mdl_but_can_be_cut_at_a_number_of_groups(golden, tmp_path: Path, name: str) -> None:
     files = sorted((golden / "expected" / name / "ensemble").glob("history_*.zip"))

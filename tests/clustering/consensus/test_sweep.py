@@ -56,6 +56,7 @@ def test_nothing_is_recommended_for_noise() -> None:
     assert advice.reason.startswith("None can be recommended")
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     memberships, _ = groups_of(5, 3)

@@ -16,6 +16,8 @@ import pytest
 from spd.clustering.execution.local import LocalPool, Outcome, Task
 from spd.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 def double(number: int, report: Callable[[str], None]) -> int:
     report(f"doubling {number}")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from spd.clustering.execution.slurm_scripts import (
     MAX_REQUEUES,
+    TASK_VARIABLE,
     JobScript,
     JobSetting,
     SlurmResources,
@@ -67,6 +68,7 @@ def test_what_is_not_asked_for_is_left_to_slurm() -> None:
 WORDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=0, max_size=12), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(words=WORDS)
 def test_bash_runs_exactly_the_command(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -106,11 +108,23 @@ def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
     assert process.returncode == 2
 
 
-def signalled(tmp_path: Path, signal_name: str, status: int, restarts: int) -> tuple[int, str, str, list[str]]:
+SCONTROL = """#!/bin/sh
+if [ "$1" = show ]; then
+    case "$3" in 18|7_1) echo "JobId=18 ArrayJobId=7 ArrayTaskId=1" ;; *) echo "JobId=180 ArrayJobId=9" ;; esac
+else
+    echo "$@" >> "{}/asked"
+fi
+"""
+"""Of a SLURM in which job 18 is task 1 of the array 7, and everything else is somebody else's."""
+
+
+def signalled(
+    tmp_path: Path, signal_name: str, status: int, restarts: int, task: int | None = None, **environment: str
+) -> tuple[int, str, str, list[str]]:
     """Run a command that ends with `status` on SIGTERM, signal its script, and see what scontrol was asked to do."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/asked"\n')
+    (tools / "scontrol").write_text(SCONTROL.format(tmp_path))
     (tools / "scontrol").chmod(0o755)
     ready = tmp_path / "ready"
     program = tmp_path / "program.py"
@@ -120,9 +134,13 @@ def signalled(tmp_path: Path, signal_name: str, status: int, restarts: int) -> t
         f"pathlib.Path({str(ready)!r}).touch()\n"
         f"time.sleep(60)\n"
     )
-    script = render_job("x", [sys.executable, str(program)], SlurmResources(), JobSetting(tmp_path, tmp_path))
+    command, setting = [sys.executable, str(program)], JobSetting(tmp_path, tmp_path)
+    if task is None:
+        script = render_job("x", command, SlurmResources(), setting)
+    else:
+        script = render_array("x", {task: command}, SlurmResources(), setting)
     path = f"{tools}:{os.environ['PATH']}"
-    process = run_script(script, tmp_path, PATH=path, SLURM_RESTART_COUNT=str(restarts))
+    process = run_script(script, tmp_path, PATH=path, SLURM_RESTART_COUNT=str(restarts), **environment)
     while not ready.exists():
         assert process.poll() is None
     subprocess.run(["kill", f"-{signal_name}", str(process.pid)], check=True)
@@ -135,6 +153,30 @@ def test_before_the_time_limit_the_command_saves_and_the_job_is_requeued(tmp_pat
     status, output, _, asked = signalled(tmp_path, "USR1", 143, restarts=0)
     assert (status, asked) == (0, ["requeue 18"])
     assert "saved" in output
+
+
+def test_a_job_requeues_itself_and_no_task_of_an_outer_job(tmp_path: Path) -> None:
+    """What leaks in from a job that this one was submitted from by hand is somebody else's task."""
+    outer = {"SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "3"}
+    status, _, _, asked = signalled(tmp_path, "USR1", 143, restarts=0, **outer)
+    assert (status, asked) == (0, ["requeue 18"])
+
+
+@pytest.mark.parametrize(("array", "expected"), [("7", ["requeue 7_1"]), ("9", [])])
+def test_a_task_requeues_only_what_slurm_calls_by_its_number(tmp_path: Path, array: str, expected: list[str]) -> None:
+    ids = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "1"}
+    status, _, errors, asked = signalled(tmp_path, "USR1", 143, restarts=0, task=1, **ids)
+    assert asked == expected
+    assert (status == 0) == bool(expected)
+    assert ("9_1 is not this job, 18" in errors) == (not expected)
+
+
+def test_the_command_knows_its_task(tmp_path: Path) -> None:
+    script = render_job(
+        "x", ["sh", "-c", f'echo "told ${TASK_VARIABLE}"'], SlurmResources(), JobSetting(tmp_path, tmp_path)
+    )
+    process = run_script(script, tmp_path, SLURM_ARRAY_JOB_ID="9", SLURM_ARRAY_TASK_ID="3")
+    assert "told 18\n" in process.communicate()[0]
 
 
 def test_a_terminated_job_passes_the_signal_on_and_leaves_the_requeue_to_slurm(tmp_path: Path) -> None:

@@ -71,25 +71,26 @@ def test_the_merges_are_read(tmp_path: Path, dtype: str, n_padding: int) -> None
 def test_what_a_config_does_not_tell_is_unknown(tmp_path: Path, config: dict[str, Any]) -> None:
     write_foreign(tmp_path / "history.zip", random_history(12, 8), config)
     found = MergeHistory.read(tmp_path / "history.zip")
-    unknown = sorted(SEVEN.keys() - config.keys())
+    unknown = sorted(EIGHT.keys() - FOUR.keys()) if config is FOUR else []
     summary = found.summary()
-    assert (
-        summary["merge_config"] == found.metadata()["merge_config"] == {k: v for k, v in config.items() if k in SEVEN}
-    )
+    assert summary["merge_config"] == found.metadata()["merge_config"] == config
     assert summary["unknown_settings"] == sorted(found.merge_config.unknown) == unknown
-    for name in SEVEN.keys() - set(unknown):
+    assert found.filter_dead_stat == config.get("filter_dead_stat")
+    for name in SEVEN.keys() & config.keys():
         assert getattr(found.merge_config, name) == config[name]
-    for name in unknown:
-        assert getattr(found.merge_config, name) != getattr(MergeConfig(), name) or name == "module_name_filter"
+    assert found.merge_config.activation_threshold != MergeConfig().activation_threshold
+    assert found.merge_config.filter_dead_threshold != MergeConfig().filter_dead_threshold
     assert pickle.loads(pickle.dumps(found.merge_config)) == found.merge_config
     # What was unknown is so in a file of ours, too.
     found.save(tmp_path / "again.zip")
-    assert_same(MergeHistory.read(tmp_path / "again.zip"), found)
+    again = MergeHistory.read(tmp_path / "again.zip")
+    assert_same(again, found)
+    assert again.summary() == summary
 
 
 def test_known_and_unknown_are_not_equal(tmp_path: Path) -> None:
     """A default of ours that happens to be the same is no knowledge."""
-    known = MergeConfig.from_mapping(FOUR, "four")
+    known = MergeConfig(**FOUR)
     write_foreign(tmp_path / "history.zip", random_history(6), FOUR)
     unknown = MergeHistory.read(tmp_path / "history.zip").merge_config
     assert unknown != known
@@ -98,6 +99,12 @@ def test_known_and_unknown_are_not_equal(tmp_path: Path) -> None:
         _ = MergeHistoryEnsemble(
             [MergeHistory.read(tmp_path / "history.zip"), MergeHistory.from_config(known, ["m:0"])]
         ).config
+
+
+def test_the_four_settings_of_a_merge_are_needed(tmp_path: Path) -> None:
+    write_foreign(tmp_path / "history.zip", random_history(6), {key: FOUR[key] for key in FOUR if key != "alpha"})
+    with pytest.raises(DamagedFileError, match=r"metadata\.json.* merge_config: lacks 'alpha'"):
+        MergeHistory.read(tmp_path / "history.zip")
 
 
 @pytest.mark.parametrize("wrong", [{"what": 1}, {"alpha": -1.0}, {"filter_dead_stat": "median"}])
@@ -181,7 +188,7 @@ def test_the_published_format(golden: Path) -> None:
     assert found.metadata()["config"] == reference["config"]
     whole = MergeHistory.read(clustering / "runs" / "c-5b21e0aa" / "history.zip")
     assert (len(whole), whole.c_components) == (81, 84)
-    settings = ["activation_threshold", "filter_dead_threshold", "module_name_filter"]
-    assert whole.summary()["unknown_settings"] == settings
+    assert whole.summary()["unknown_settings"] == sorted(EIGHT.keys() - FOUR.keys())
     one_process = MergeHistory.read(clustering / "runs" / "c-77e4f3b9" / "history.zip")
+    assert one_process.summary()["merge_config"]["filter_dead_stat"] == "mean"
     assert one_process.summary()["unknown_settings"] == []

@@ -1,6 +1,5 @@
 """Where memberships come from: one protocol, a class for each kind."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.sources import MatrixSource, ModelSource, SavedHarvestSource, open_source, task_name
 from spd.clustering.storage import HarvestPaths
-from spd.errors import ActivationsError, ConfigError, MissingFileError
+from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.fingerprint import fingerprint
-from spd.models.component_model import ComponentModel
 from tests.clustering.harvest import test_param_decomp
 
 RNG = np.random.default_rng(0)
@@ -152,17 +150,14 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_source(_config(tmp_path / "none.npy"))
 
 
-def test_a_model_that_attends_over_the_batch_gets_it_whole(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(logging.getLogger("spd"), "propagate", True)
-    config = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=30)
-    in_parts = config.replaced(micro_batch_size=10)
-    source = ModelSource("example:resid_mlp2")
-    expected = source.memberships(in_parts)
-    monkeypatch.setattr(ComponentModel, "attends_over_batch", True, raising=False)
-    monkeypatch.setattr("spd.data.micro_batches.automatic_micro_batch_size", lambda info: 10)
-    assert _same(source.memberships(config), expected)
-    assert "they hold for exactly this batch of 30 items" in caplog.text
-    with pytest.raises(ActivationsError, match="set micro_batch_size to batch_size"):
+def test_a_model_that_attends_over_the_batch_gets_it_whole(golden: Path) -> None:
+    """Its importances are those of the whole batch, and no slice of it can be asked for."""
+    run = golden / "runs" / "resid_mlp2_global_reverse_attn" / "spd_run"
+    config = ClusteringRunConfig(model_path=str(run), batch_size=60)
+    source = open_source(config)
+    whole = source.memberships(config)
+    assert whole.n_samples == 60
+    assert _same(source.memberships(config.replaced(micro_batch_size=60)), whole)
+    in_parts = config.replaced(micro_batch_size=20)
+    with pytest.raises(SPDError, match="batch"):
         source.memberships(in_parts)

@@ -19,6 +19,8 @@ from spd.clustering.plotting.figures import save_distance_figure, save_run_figur
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["costs.png", "cluster_sizes.png", "activations.png", "merge_state.png"]
 
 

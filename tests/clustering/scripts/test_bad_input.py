@@ -16,6 +16,8 @@ import yaml
 from spd.settings import REPO_ROOT
 from tests.clustering.scripts.commands import Command, Done, run, run_all, run_alone
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = REPO_ROOT / "spd" / "examples" / "resid_mlp2"
 PIPELINE = {"n_runs": 2, "distances_methods": ["matching_dist"]}
 
@@ -133,7 +135,6 @@ def _bad_data(tmp_path: Path) -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-@pytest.mark.slow
 def test_models_and_data(tmp_path: Path) -> None:
     broken, data = _broken_runs(tmp_path), _bad_data(tmp_path)
     commands = []
@@ -150,7 +151,6 @@ def test_models_and_data(tmp_path: Path) -> None:
         assert "member 0, member 1: " in result.error, "the same reason is given once"
 
 
-@pytest.mark.slow
 def test_a_batch_larger_than_the_dataset(tmp_path: Path, golden: Path) -> None:
     shutil.copytree(golden / "runs" / "lm_kjv", tmp_path / "lm")
     _write(tmp_path / "lm" / "dataset" / "train.json", {"text": "In the beginning God created the heaven. " * 50})
@@ -172,7 +172,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 _AS_NOBODY = """
-import os, sys
+import encodings.utf_8_sig, os, sys
 from spd.clustering.scripts import run_pipeline
 from spd.clustering.pipeline import config, ensemble, sources
 import spd.models.run_info

@@ -133,7 +133,7 @@ def test_rows_that_the_reference_filled_up_are_no_iterations(golden: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--iteration", "3"], "there is no iteration 3, expected -3 .. 2 or best"),
+        (["--iteration", "3"], "there is no iteration 3, they are 0 .. 2"),
         (["--iteration", "-4"], "there is no iteration -4"),
         (["--iteration", "0", "--run-idx", "0"], "is a run, not an ensemble, and has no member 0"),
     ],
@@ -152,7 +152,7 @@ def test_what_a_run_refuses(
 def test_what_an_ensemble_refuses(ensemble_dir: Path) -> None:
     with pytest.raises(SPDError, match="has no member 2, its members are 0, 1"):
         get_cluster_mapping(ensemble_dir, 0, run_idx=2)
-    with pytest.raises(SPDError, match=r"there is no iteration 2, expected -2 \.\. 1"):
+    with pytest.raises(SPDError, match=r"there is no iteration 2, they are 0 \.\. 1"):
         get_cluster_mapping(ensemble_dir, 2)
 
 

@@ -13,6 +13,8 @@ from spd.clustering.pipeline.sources import open_source
 from spd.clustering.report.text import Selection, describe_groups
 from spd.clustering.scripts.show_groups import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,7 +49,10 @@ def test_the_command_prints_and_writes(run: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [(["--iteration", "9999"], "iterations 0 to"), (["--iteration", "first"], "expected 'best' or a number")],
+    [
+        (["--iteration", "9999"], "there is no iteration 9999"),
+        (["--iteration", "first"], "expected 'best' or a number"),
+    ],
 )
 def test_an_iteration_that_is_not_there(
     run: Path, capsys: pytest.CaptureFixture[str], flags: list[str], expected: str

@@ -11,6 +11,8 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.scripts.sweep import main
 
+pytestmark = pytest.mark.slow
+
 TRUTH = np.repeat(np.arange(8), 4)
 
 

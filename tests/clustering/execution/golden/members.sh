@@ -25,9 +25,9 @@ case "$SLURM_ARRAY_TASK_ID" in
     5) command=(/home/me/.venv/bin/python -m spd.run --idx-in-ensemble 5) ;;
     *) echo "error: this array has no task $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;
 esac
+task="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
-task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
-task="${task:-$SLURM_JOB_ID}"
+export SPD_SLURM_TASK="$task"
 restarts="${SLURM_RESTART_COUNT:-0}"
 child=
 requeue=no
@@ -45,6 +45,8 @@ status=$?
 if [ "$requeue" = yes ] && { [ "$status" = 143 ] || [ "$status" = 130 ]; }; then
     if [ "$restarts" -ge 20 ]; then
         echo "error: cut off $((restarts + 1)) times, not requeued again: give the job more time" >&2
+    elif ! scontrol show job "$task" 2>/dev/null | grep -q "^ *JobId=$SLURM_JOB_ID\b"; then
+        echo "error: $task is not this job, $SLURM_JOB_ID: not requeued" >&2
     else
         echo "$(date -u +%FT%TZ) job $task: cut off, what it had is saved; requeued to go on"
         scontrol requeue "$task" && exit 0
