@@ -264,7 +264,7 @@ def _data(samples: Samples | None) -> dict[str, Any]:
         found["tokens"] = samples.tokens.tolist()
     if samples.texts:
         found["texts"] = samples.texts
-    return found | samples.about
+    return found | dict(samples.about)
 
 
 def _token_texts(samples: Samples | None, groups: list[dict[str, Any]]) -> dict[str, str]:

@@ -57,7 +57,10 @@ class MaskedRows:
 class MaskedModel(Protocol):
     """A model that can be run with sets of components switched off."""
 
-    divergence: str
+    @property
+    def divergence(self) -> str:
+        """`kl` or `mse`."""
+        ...
 
     def changes(
         self,

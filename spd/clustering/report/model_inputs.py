@@ -236,7 +236,7 @@ class ModelInputs:
         from spd.data.corpus import load_tokenizer
 
         tokenizer = load_tokenizer(self.info)
-        texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in ids]
+        texts = [str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
         names = tokenizer.convert_ids_to_tokens(ids)
         return [
             str(name) if name is not None and (not text or "\ufffd" in text) else text

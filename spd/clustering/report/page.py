@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.report.limits import MAX_PAGE_BYTES
+from spd.text import printable
 
 _SCRIPTS = (
     "base.js",
@@ -59,7 +60,7 @@ def render_page(content: dict[str, Any]) -> str:
             f"default-src 'none'; script-src '{_sha(script)}'; style-src '{_sha(style)}'; base-uri 'none'; "
             "form-action 'none'"
         ),
-        "title": html.escape(_visible(f"Groups of {content['model'].get('name')}")),
+        "title": html.escape(printable(f"Groups of {content['model'].get('name')}")),
         "style": style,
         "script": script,
         "data": "\n".join([head, *chunks]),
@@ -142,16 +143,10 @@ def _plain_table(content: dict[str, Any]) -> str:
         modules = ", ".join(f"{module} {count}" for module, count in group["modules"].items())
         tokens = _names(content, [token["id"] for token in group.get("tokens", [])[:_N_TOKENS_WITHOUT_SCRIPT]])
         values = [group["id"], group["label"] or "", group["verdict"], group["size"], rate, modules, tokens]
-        rows.append(f"<tr>{''.join(f'<td>{html.escape(_visible(str(value)))}</td>' for value in values)}</tr>")
+        rows.append(f"<tr>{''.join(f'<td>{html.escape(printable(str(value)))}</td>' for value in values)}</tr>")
     return "\n".join(rows)
 
 
 def _names(content: dict[str, Any], ids: Sequence[int]) -> str:
     texts = {token: text.replace(" ", "\u00b7") for token, text in content["token_texts"].items()}
     return "  ".join(texts.get(str(token), f"feature {token}") for token in ids)
-
-
-def _visible(text: str) -> str:
-    """Control characters, and those that turn the direction of text, as their code points in brackets."""
-    hidden = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-    return re.sub(hidden, lambda found: f"[U+{ord(found[0]):04X}]", text)

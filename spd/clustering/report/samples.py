@@ -1,6 +1,6 @@
 """What the report measures on: importances of samples, and what each sample is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -36,7 +36,7 @@ class Samples:
     texts: list[str] = field(default_factory=list)
     decode: Callable[[list[int]], list[str]] | None = None
     modules: dict[str, int] = field(default_factory=dict)
-    about: dict[str, object] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

@@ -10,6 +10,7 @@ from spd.clustering.report.directory import open_directory
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.make import ReportOptions, take_samples
 from spd.errors import ConfigError
+from spd.text import printable
 
 _BEFORE, _AFTER = 10, 3
 """Tokens of context shown before and after a place."""
@@ -67,7 +68,8 @@ def describe_groups(
         SPDError: the directory, its model or its data cannot be used.
     """
     opened = open_directory(directory)
-    if opened.config is None or opened.config.model_path is None:
+    model_path = None if opened.config is None else opened.config.model_path
+    if model_path is None:
         raise ConfigError(f"{directory}: clusters a matrix of activations: there is no model to show its inputs")
     if iteration is not None:
         if opened.history is None or opened.kind != "run":
@@ -83,7 +85,7 @@ def describe_groups(
         opened = replace(opened, grouping=from_history(opened.history, n_merges, f"iteration {iteration}"))
     from spd.clustering.report.model_inputs import samples_of_items
 
-    n_samples = samples_of_items(opened.config.model_path, selection.items)
+    n_samples = samples_of_items(model_path, selection.items)
     samples, _ = take_samples(opened, ReportOptions(n_samples=n_samples))
     content = build_content(opened.grouping, samples, Subject(model={}, settings=opened.settings))
     return shown_groups(content, selection)
@@ -126,7 +128,7 @@ def _contexts(content: Mapping[str, Any], group: Mapping[str, Any], n_shown: int
                 "".join(content["token_texts"][str(identifier)] for identifier in part)
                 for part in (row[max(0, at - _BEFORE) : at], row[at : at + 1], row[at + 1 : at + 1 + _AFTER])
             )
-            found[f"{before}[{token}]{after}".replace("\n", " ")] = None
+            found[printable(f"{before}[{token}]{after}".replace("\n", " "))] = None
     return list(found)
 
 

@@ -11,9 +11,8 @@ const NUMBERS = {
   id: (row) => row.id,
 };
 
-const EXAMPLES = isLanguage
-  ? ["size>3", "rate<0.01", "*mlp*", "\" the\"", "doubtful", "-alone"]
-  : ["size>3", "rate<0.01", "*mlp*", "doubtful", "-alone"];
+const commonest = Object.keys(R.summary.verdicts)[0] || "alone";
+const EXAMPLES = ["size>3", "rate<0.01", "*mlp*", ...(isLanguage ? ["\" the\""] : []), commonest, "-alone"];
 
 const componentLabels = R.components.labels;
 

@@ -71,7 +71,7 @@ function modulesPicture() {
   groups.sort((a, b) => a.modules[0][0] - b.modules[0][0] || b.modules.length - a.modules.length || b.size - a.size);
   const longest = Math.max(...names.map((name) => name.length));
   const left = Math.min(170, 8 + 6.2 * longest);
-  const height = Math.min(18, (H - EDGE.top - EDGE.bottom) / names.length), width = (W - left - EDGE.right) / groups.length;
+  const height = Math.min(30, (H - EDGE.top - EDGE.bottom) / names.length), width = (W - left - EDGE.right) / groups.length;
   const picture = frame("which modules each group spans");
   const shades = [[], [], [], []];
   groups.forEach((row, at) => {

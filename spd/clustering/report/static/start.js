@@ -17,7 +17,7 @@ function makeTop() {
     fact(format.count(summary.n_alone), "alone"),
   ];
   if (settings.n_members) tiles.push(fact(String(settings.n_members), "members"));
-  if (settings.mean_adjusted_rand !== undefined && settings.mean_adjusted_rand !== null) tiles.push(fact(format.two(settings.mean_adjusted_rand), "they agree", "mean adjusted Rand index of two members: 1 for equal partitions, 0 by chance"));
+  if (settings.mean_adjusted_rand !== undefined && settings.mean_adjusted_rand !== null) tiles.push(fact(format.two(settings.mean_adjusted_rand), "agreement", "mean adjusted Rand index of two members: 1 for equal partitions, 0 by chance"));
   const counts = Object.entries(summary.verdicts).sort((a, b) => (TRUST_ORDER[a[0]] ?? 9) - (TRUST_ORDER[b[0]] ?? 9));
   const verdicts = el("div", { class: "fact wide" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
     el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${count}`))));
