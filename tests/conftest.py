@@ -1,7 +1,9 @@
 """Shapes and types in signatures are checked while the tests run; kernels are left out, numba types them itself."""
 
 import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,7 @@ install_import_hook(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for pattern in _CHECKED
         for path in CLUSTERING.glob(pattern)
-        # and not the history itself, whose constructor takes and refuses what numpy can read
-        if path.name not in ("__init__.py", "history.py")
+        if path.name != "__init__.py"
     ],
     f"{shape_checks.__name__}.checked",
 )
@@ -88,3 +89,12 @@ def out_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "spd_out"
     monkeypatch.setenv("SPD_OUT_DIR", str(directory))
     return directory
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts this process and those it starts, even where a shell that runs pytest in the background has it
+    ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
