@@ -1,7 +1,9 @@
 """Shapes and types in signatures are checked while the tests run; kernels are left out, numba types them itself."""
 
 import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,7 @@ install_import_hook(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for pattern in _CHECKED
         for path in CLUSTERING.glob(pattern)
-        # and not the history itself, whose constructor takes and refuses what numpy can read
-        if path.name not in ("__init__.py", "history.py")
+        if path.name != "__init__.py"
     ],
     f"{shape_checks.__name__}.checked",
 )
@@ -60,12 +61,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM where there is none."""
+    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM or a browser where there
+    is none."""
     if _left_out:
         files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
         terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
-    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason):
+    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason or "NO BROWSER" in reason):
         terminalreporter.write_sep("!", reason.removeprefix("Skipped: "), red=True)
 
 
@@ -87,3 +89,12 @@ def out_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "spd_out"
     monkeypatch.setenv("SPD_OUT_DIR", str(directory))
     return directory
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts this process and those it starts, even where a shell that runs pytest in the background has it
+    ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from spd.errors import MissingFileError
-from spd.files import fingerprint as module
 from spd.files.fingerprint import fingerprint
 
 
@@ -24,7 +23,7 @@ def test_a_file_that_stays_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     os.utime(path, (1e9, 1e9))
     first = fingerprint(path)
     with monkeypatch.context() as patch:
-        patch.setattr(module.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+        patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
         assert fingerprint(path) == first
     path.write_bytes(b"abd")
     assert fingerprint(path)["sha256"] == hashlib.sha256(b"abd").hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spd.errors import MissingFileError, RunFormatError
-from spd.files import run_location as run_files
+from spd.files import run_location
 from spd.files.run_location import locate_run
 
 
@@ -47,7 +47,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 def test_an_unknown_example_lists_the_bundled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "EXAMPLES_DIRECTORY", tmp_path)
+    monkeypatch.setattr(run_location, "EXAMPLES_DIRECTORY", tmp_path)
     for name in ("toy", "words"):
         touch(tmp_path / name, "final_config.yaml", "model_5.pth")
     touch(tmp_path / "__pycache__")

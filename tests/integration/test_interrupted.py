@@ -148,6 +148,7 @@ def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

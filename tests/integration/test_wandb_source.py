@@ -12,7 +12,7 @@ import torch
 import wandb
 
 from spd.errors import ConfigError, MissingFileError, SPDError
-from spd.files import wandb_run as wandb_files
+from spd.files import wandb_run
 from spd.files.run_location import locate_run
 from spd.models.component_model import ComponentModel
 from spd.models.run_info import SPDRunInfo
@@ -34,8 +34,8 @@ def _end_of_client() -> Iterator[None]:
 @pytest.fixture
 def server(tmp_path: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
     """A server that the client in this process talks to."""
-    monkeypatch.setattr(wandb_files, "_SECONDS_BETWEEN_ATTEMPTS", 0.0)
-    monkeypatch.setattr(wandb_files, "_ANSWER_TIMEOUT_SECONDS", 5)
+    monkeypatch.setattr(wandb_run, "_SECONDS_BETWEEN_ATTEMPTS", 0.0)
+    monkeypatch.setattr(wandb_run, "_ANSWER_TIMEOUT_SECONDS", 5)
     with serve(tmp_path / "wandb") as running:
         for name, value in running.variables.items():
             monkeypatch.setenv(name, value)
@@ -150,8 +150,8 @@ def test_what_a_killed_download_left_is_no_obstacle(server: LoopbackServer, tmp_
 def test_a_failing_server_is_given_up_soon(
     server: LoopbackServer, tmp_path: Path, out_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_files, "_CLIENT_RETRIES", 1)
-    monkeypatch.setattr(wandb_files, "_ATTEMPTS", 1)
+    monkeypatch.setattr(wandb_run, "_CLIENT_RETRIES", 1)
+    monkeypatch.setattr(wandb_run, "_ATTEMPTS", 1)
     upload(server, tms_run(), tmp_path)
     server.faults.failing = {"download"}
     start = time.monotonic()
@@ -192,7 +192,7 @@ def test_refused_credentials(server: LoopbackServer, tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_answer(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_files, "_ANSWER_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(wandb_run, "_ANSWER_TIMEOUT_SECONDS", 2)
     server.faults.failing = {"Run"}
     with pytest.raises(SPDError, match=r"wandb:me/spd/s-abc12345: W&B gives no answer \(.+\)"):
         SPDRunInfo.from_path(PATH)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
 
 from spd.errors import ActivationsError
 
 CHUNK = 1 << 22
 """Entries worked on at once, so that temporary arrays stay small beside the result."""
 
-CompressedRows = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""indptr (n_rows + 1,) int64, indices (nnz,) int32, values (nnz,) float32 or None."""
+CompressedRows = tuple[Int64[np.ndarray, "_"], Int32[np.ndarray, "_"], Float32[np.ndarray, "_"] | None]
+"""indptr (n_rows + 1,), indices (nnz,), values (nnz,) or None: booleans, all True."""
 
 
 class GrowingArray:
@@ -24,14 +24,14 @@ class GrowingArray:
     def __len__(self) -> int:
         return self._size
 
-    def append(self, values: np.ndarray) -> None:
+    def append(self, values: Shaped[np.ndarray, "n"]) -> None:
         needed = self._size + len(values)
         if needed > len(self._buffer):
             self._buffer.resize(max(needed, len(self._buffer) * 5 // 4), refcheck=False)
         self._buffer[self._size : needed] = values
         self._size = needed
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> Shaped[np.ndarray, "n"]:
         """The vector; the array can no longer be appended to."""
         buffer, self._buffer = self._buffer, np.empty(0, self._buffer.dtype)
         buffer.resize(self._size, refcheck=False)
@@ -55,7 +55,12 @@ class SparseRows:
     def nnz(self) -> int:
         return len(self._indices)
 
-    def append(self, lengths: np.ndarray, indices: np.ndarray, values: np.ndarray | None) -> None:
+    def append(
+        self,
+        lengths: Int[np.ndarray, "n_rows"],
+        indices: Int[np.ndarray, "nnz"],
+        values: Shaped[np.ndarray, "nnz"] | None,
+    ) -> None:
         """Rows of these lengths, whose entries follow each other. The first ones decide whether rows have values.
 
         Raises:
@@ -84,7 +89,7 @@ def indptr_of(lengths: Int64[np.ndarray, "n_rows"]) -> Int64[np.ndarray, "n_rows
     return indptr
 
 
-def row_chunks(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
+def row_chunks(indptr: Int[np.ndarray, "n_rows_plus_1"]) -> Iterator[tuple[int, int]]:
     """Ranges of rows (first, last) that hold about CHUNK entries each, one row at least."""
     n_rows = len(indptr) - 1
     first = 0
@@ -95,7 +100,9 @@ def row_chunks(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def keep_entries(indptr: np.ndarray, keep: Bool[np.ndarray, "nnz"]) -> Int64[np.ndarray, "n_rows_plus_1"]:
+def keep_entries(
+    indptr: Int[np.ndarray, "n_rows_plus_1"], keep: Bool[np.ndarray, "nnz"]
+) -> Int64[np.ndarray, "n_rows_plus_1"]:
     """The row starts when only the entries that are True in `keep` stay."""
     running = np.zeros(len(keep) + 1, np.int64)
     np.cumsum(keep, out=running[1:])

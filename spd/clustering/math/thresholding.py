@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int32, Int64, Shaped
 
 from spd.clustering.math.sparse_rows import keep_entries
 
@@ -22,21 +23,21 @@ class ThresholdedBatch(NamedTuple):
     """Some rows, of which only the active entries are left.
 
     Attributes:
-        minimum, maximum: (n_columns,) as they would be kept: NaN where a value is, infinite where one overflows.
-        lengths: (n_rows,) int64, the number of active entries of each row.
-        indices: (nnz,) int32, their columns, row after row, ascending in each.
-        values: (nnz,) float32; None where they are not soft.
+        minimum, maximum: as they would be kept: NaN where a value is, infinite where one overflows.
+        lengths: the number of active entries of each row.
+        indices: their columns, row after row, ascending in each.
+        values: None where they are not soft.
     """
 
-    minimum: np.ndarray
-    maximum: np.ndarray
-    lengths: np.ndarray
-    indices: np.ndarray
-    values: np.ndarray | None
+    minimum: Shaped[np.ndarray, "n_columns"]
+    maximum: Shaped[np.ndarray, "n_columns"]
+    lengths: Int64[np.ndarray, "n_rows"]
+    indices: Int32[np.ndarray, "nnz"]
+    values: Float32[np.ndarray, "nnz"] | None
 
 
-def threshold_dense(blocks: Sequence[np.ndarray], threshold: float | None) -> ThresholdedBatch:
-    """Blocks (n_rows, n_columns of the block) that stand side by side, one row at least; left unchanged."""
+def threshold_dense(blocks: Sequence[Shaped[np.ndarray, "n_rows _"]], threshold: float | None) -> ThresholdedBatch:
+    """Blocks of columns that stand side by side, one row at least; left unchanged."""
     blocks = [_as_kept(block, threshold) for block in blocks]
     if all(block.dtype == np.float32 for block in blocks):
         matrix = np.ascontiguousarray(_side_by_side(blocks))
@@ -53,7 +54,9 @@ def threshold_dense(blocks: Sequence[np.ndarray], threshold: float | None) -> Th
     return ThresholdedBatch(minimum, maximum, lengths, indices.astype(np.int32), values)
 
 
-def _threshold_floats(matrix: np.ndarray, threshold: float | None) -> ThresholdedBatch | None:
+def _threshold_floats(
+    matrix: Float32[np.ndarray, "n_rows n_columns"], threshold: float | None
+) -> ThresholdedBatch | None:
     """threshold_dense of a C-ordered float32 matrix, in compiled code; None where an entry is below 0 or NaN."""
     from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
 

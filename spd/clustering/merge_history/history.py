@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from spd.clustering.consts import ComponentLabels, MergePair
 from spd.clustering.labels import split_label
@@ -33,7 +34,6 @@ from spd.errors import SPDError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
 
 
 class MergeHistory:
@@ -58,9 +58,9 @@ class MergeHistory:
         self,
         labels: ComponentLabels,
         merge_config: MergeConfig,
-        selected_pairs: "np.ndarray | Tensor",
-        merge_pair_cost: "np.ndarray | Tensor | None" = None,
-        mdl_loss_norm: "np.ndarray | Tensor | None" = None,
+        selected_pairs: ArrayLike,
+        merge_pair_cost: ArrayLike | None = None,
+        mdl_loss_norm: ArrayLike | None = None,
         initial_mdl_loss_norm: float | None = None,
         *,
         details: HistoryDetails = HistoryDetails(),  # noqa: B008 (frozen)
@@ -87,7 +87,7 @@ class MergeHistory:
     def add_iteration(
         self,
         idx: int,
-        selected_pair: "MergePair | np.ndarray | Tensor",
+        selected_pair: MergePair | ArrayLike,
         current_merge: GroupMerge,
         *,
         merge_pair_cost: SupportsFloat | None = None,
@@ -96,14 +96,17 @@ class MergeHistory:
         """Append merge `idx`, the next one: the pair of groups merged, and the partition after it. O(n).
 
         Raises:
-            SPDError: idx is not the next iteration, or the partition is not what merging the pair gives.
+            SPDError: idx is not the next iteration, it is no pair, or the partition is not what merging the pair gives.
             ValueError: a group of the pair does not exist.
         """
         n_before = self.n_iters_current
         if idx != n_before:
             raise SPDError(f"expected iteration {n_before}, the next one, got {idx}")
         before = GroupMerge(self.partition_after(n_before), self.final_k_groups)
-        pair = (int(selected_pair[0]), int(selected_pair[1]))
+        groups = as_numpy(selected_pair)
+        if groups.shape != (2,):
+            raise SPDError(f"iteration {idx}: expected the pair of groups that were merged, got {selected_pair!r}")
+        pair = (int(groups[0]), int(groups[1]))
         if before.merge_groups(*pair) != current_merge:
             raise SPDError(
                 f"iteration {idx}: the partition given is not what merging groups {pair[0]} and {pair[1]} gives"
@@ -313,6 +316,14 @@ class MergeHistory:
             found.initial_mdl_loss_norm,
             details=found.details,
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from spd.clustering.merge_history.card import history_card
+
+        best = self._known_best_n_merges()
+        partition = None if best is None else self.partition_after(best)
+        return history_card(self.summary(), self.merge_config.alpha, partition)
 
     def _known_best_n_merges(self) -> int | None:
         try:

@@ -1,10 +1,11 @@
 """What one history is made of, as plain data: what a file holds, and what `MergeHistory` is built from."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels
@@ -12,9 +13,6 @@ from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.merge_paths import pairs_to_component_merges
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.errors import SPDError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +28,7 @@ class HistoryDetails:
     """
 
     merge_options: MergeOptions = field(default_factory=MergeOptions)
-    considered_fraction: "np.ndarray | Tensor | None" = None
+    considered_fraction: ArrayLike | None = None
     is_complete: bool = True
     filter_dead_stat: Literal["max", "mean"] | None = None
 
@@ -107,9 +105,7 @@ def checked_merges(selected_pairs: np.ndarray, n_components: int) -> Int[np.ndar
         raise SPDError(str(error)) from error
 
 
-def checked_numbers(
-    values: "np.ndarray | Tensor | None", name: str, n_iters: int
-) -> Float[np.ndarray, "n_iters"] | None:
+def checked_numbers(values: ArrayLike | None, name: str, n_iters: int) -> Float[np.ndarray, "n_iters"] | None:
     """(n_iters,) float64, or None.
 
     Raises:

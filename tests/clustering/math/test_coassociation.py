@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spd.clustering.math import coassociation as module
+from spd.clustering.math import coassociation
 from spd.clustering.math.coassociation import Coassociation, number_by_size
 from tests.oracles import consensus as oracle
 
@@ -109,7 +109,7 @@ def test_statistics_equal_the_dense_ones(n, n_members, noise, dead, seed) -> Non
         own = [values[c, d] for d in groups[labels[c]] if d != c and both[c, d] > 0]
         assert got.own[c] == pytest.approx(np.mean(own)) if own else np.isnan(got.own[c])
         means = sorted((values[c, other].mean() for h, other in enumerate(groups) if h != labels[c]), reverse=True)
-        want = (means + [0] * module.N_OTHERS)[: module.N_OTHERS]
+        want = (means + [0] * coassociation.N_OTHERS)[: coassociation.N_OTHERS]
         np.testing.assert_allclose(got.other_means[c], want, atol=1e-9)
 
 
@@ -121,7 +121,7 @@ def test_blocks_that_are_too_large_are_divided(monkeypatch) -> None:
     for member in range(1, 10):  # every component goes astray once, so that all are told apart
         partitions[member, [member, 10 + member]] = 5 + rng.integers(100, size=2)
     whole = Coassociation(partitions).linkage_groups([0.5])[0]
-    monkeypatch.setattr(module, "LARGEST_BLOCK", 12)
+    monkeypatch.setattr(coassociation, "LARGEST_BLOCK", 12)
     assert oracle.as_sets(Coassociation(partitions).linkage_groups([0.5])[0]) == oracle.as_sets(whole)
 
 

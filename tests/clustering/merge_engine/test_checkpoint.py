@@ -42,6 +42,7 @@ def run(config: MergeConfig, memberships: Memberships, seed: int = 5, log_callba
         return merge_iteration(config, memberships, memberships.labels, log_callback, rng=rng, run_options=run_options)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("method", "kwargs"), METHODS)
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_killed_twice_and_resumed(memberships, tmp_path: Path, method: str, kwargs: dict, signal_number: int) -> None:

@@ -72,7 +72,7 @@ def test_numbers_of_four_bytes_and_then_of_two(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(engine.results(kernel.COST), expected.results(kernel.COST))
 
 
-@pytest.mark.usefixtures("small_parts")
+@pytest.mark.usefixtures("small_parts", "ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     memberships = sample(150, 500)
@@ -100,6 +100,7 @@ def test_an_interrupt_waits_for_the_merge(number: signal.Signals, monkeypatch: p
     np.testing.assert_array_equal(engine.pairs(), finished(memberships, use_bits=False).pairs())
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_waits_for_the_renumbering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     memberships = sample(150, 500)
     rules = EngineOptions("mcmc", 0.1, 1.0, 149, use_bits=False)

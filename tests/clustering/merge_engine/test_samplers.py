@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import chisquare
 
 from spd.clustering.merge_engine.engine import _STEPS, EngineOptions, MergeEngine
-from spd.clustering.merge_engine.kernels import mcmc as merge_mcmc
+from spd.clustering.merge_engine.kernels import mcmc
 from spd.clustering.merge_engine.kernels import state as kernel
 from tests.oracles import merge_definition as oracle
 from tests.oracles.merge_samplers import costs_of, pair_probabilities, run_probabilities
@@ -177,7 +177,7 @@ def test_flat_exp_rank_is_uniform() -> None:
 
 def test_quick_bounds_of_exp() -> None:
     """The bounds are bounds, to the last bit that matters, and as close as they say."""
-    for z in np.linspace(-merge_mcmc.FAST, merge_mcmc.FAST, 20_001):
+    for z in np.linspace(-mcmc.FAST, mcmc.FAST, 20_001):
         exact = math.exp(z)
-        assert 0.997 * exact <= merge_mcmc.weight_below.py_func(z) <= exact * (1 + 1e-13)
-        assert exact <= merge_mcmc.weight_above.py_func(z) <= 1.0005 * exact
+        assert 0.997 * exact <= mcmc.weight_below.py_func(z) <= exact * (1 + 1e-13)
+        assert exact <= mcmc.weight_above.py_func(z) <= 1.0005 * exact

@@ -2,7 +2,6 @@
 
 import pytest
 
-from spd.clustering.tracking import budget as module
 from spd.clustering.tracking.budget import Budget, thinned
 
 
@@ -17,7 +16,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr("spd.clustering.tracking.budget.time", clock)
     return clock
 
 
