@@ -8,10 +8,12 @@ import numpy as np
 
 from benchmarks.recovery.measures import mutual_information, predicted_share
 from benchmarks.recovery.methods import Rivals
+from spd.clustering.groups import find_groups
 from spd.clustering.math.contingency import compact_labels
 from spd.clustering.memberships import Memberships
 
 THRESHOLD = 0.01
+N_RESAMPLES = 12
 
 
 def example_members(config_file: str, n_members: int) -> list[Memberships]:
@@ -64,6 +66,8 @@ def real_table(name: str, members: list[Memberships]) -> Iterator[str]:
     for member in members:
         for method, labels in Rivals(member):
             found.setdefault(method, []).append(compact_labels(labels))
+        sure = find_groups(member, control=False, n_resamples=N_RESAMPLES)
+        found.setdefault(f"find_groups, {N_RESAMPLES} bootstraps", []).append(sure.group_of)
     for method, parts in found.items():
         sizes = [np.bincount(labels) for labels in parts]
         agree = np.mean([mutual_information(a, b) for a, b in itertools.combinations(parts, 2)])

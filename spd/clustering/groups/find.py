@@ -11,7 +11,7 @@ The numbers do not depend on how many threads there are.
 
 from collections.abc import Sequence
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
 
 logger = getLogger(__name__)
+
+
+class _Found(NamedTuple):
+    """What the search knows of the components that take part."""
+
+    columns: Columns
+    tree: Tree
+    cut: Cut
+    about: Description
+    group_of: np.ndarray
 
 
 def find_groups(
@@ -81,7 +91,7 @@ def find_groups(
         group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
     about = describe(columns, cut, group_of, report)
     chance = _chance(part, seed, report) if control else None
-    return _answer(memberships, is_part, columns, tree, cut, about, group_of, chance)
+    return _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), chance)
 
 
 def _groups_of(memberships: Memberships, report: Progress) -> np.ndarray:
@@ -140,17 +150,9 @@ def _chance(part: Memberships, seed: int, report: Progress) -> Control:
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 
 
-def _answer(
-    memberships: Memberships,
-    is_part: np.ndarray,
-    columns: Columns,
-    tree: Tree,
-    cut: Cut,
-    about: Description,
-    group_of: np.ndarray,
-    chance: Control | None,
-) -> Groups:
+def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance: Control | None) -> Groups:
     """Everything in the numbering of all components: those that take no part are alone."""
+    about, group_of = found.about, found.group_of
     n, k = memberships.n_components, len(about.rate)
     part = np.flatnonzero(is_part)
     whole = np.arange(k, k + n)
@@ -163,9 +165,9 @@ def _answer(
     rate[new_name] = about.rate
     p, q, confidence = np.ones(n), np.zeros(n), np.ones(n)
     p[part], q[part] = about.p, about.q
-    confidence[part] = confidence_of(columns, tree, cut, about, group_of)
-    secondary = secondary_memberships(columns, group_of, about)
-    joins, strength = _ordered_joins(tree, cut)
+    confidence[part] = confidence_of(*found)
+    secondary = secondary_memberships(found.columns, group_of, about)
+    joins, strength = _ordered_joins(found.tree, found.cut)
     return Groups(
         memberships.labels,
         whole,
