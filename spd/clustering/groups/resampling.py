@@ -12,8 +12,8 @@ from jaxtyping import Int64
 
 from spd.clustering.memberships import Memberships
 
-MIN_TOGETHER = 0.85
-"""Mean co-association from which on members stay together."""
+MIN_TOGETHER = 0.9
+"""Mean co-association from which on members stay together; that of stable groups of an ensemble."""
 
 
 def stable_parts(
