@@ -118,7 +118,7 @@ def joined(x, left, right, n, clumps):
     nats, share = nats + base, theil(table)
     if share < MIN_SHARE:
         return None, share
-    needed = np.log2(n) * np.sqrt(clumps[left[0]].mean() * clumps[right[0]].mean())
+    needed = np.log2(n) * (2 * np.sqrt(clumps[left[0]].mean() * clumps[right[0]].mean()) - 1)
     one, _, p, q, _ = fit(x[:, members], 1 - states[3], 60, 0.2)
     union = (members, one, p, q)
     apart = left[1] + right[1]

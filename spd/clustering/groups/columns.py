@@ -7,7 +7,7 @@ greatest. A component that is never active, or always, tells nothing of any othe
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -58,7 +58,8 @@ class Columns:
 
 def n_threads() -> int:
     """How many threads a kernel may use at most: so many scratch arrays are needed."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    settings: Any = numba.config  # its annotations do not know its attributes
+    return int(settings.NUMBA_NUM_THREADS)
 
 
 def as_boolean(
@@ -74,8 +75,10 @@ def as_boolean(
         ActivationsError: what `Memberships.from_activations` refuses.
     """
     if labels is None:
-        is_labelled = isinstance(activations, Memberships)
-        labels = activations.labels if is_labelled else [f"component:{i}" for i in range(activations.shape[-1])]
+        if isinstance(activations, Memberships):
+            labels = activations.labels
+        else:
+            labels = [f"component:{i}" for i in range(activations.shape[-1])]
     memberships = Memberships.from_activations(activations, labels, None)
     if memberships.values is None:
         return memberships

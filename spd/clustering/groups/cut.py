@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from scipy.special import xlog1py, xlogy
 
 from spd.clustering.groups.columns import Columns, n_threads
 from spd.clustering.groups.kernels.join import join_one_by_one, join_wave, lay_out
@@ -43,7 +44,7 @@ def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> Cut:
     leaves, bounds, wave = np.empty(n, np.int64), np.empty((m, 3), np.int64), np.empty(m, np.int64)
     n_waves = lay_out(merges, n, leaves, bounds, wave)
     s = columns.counts / columns.n_samples
-    state = np.stack([np.ones(n), s, columns.n_samples * (s * np.log(s) + (1 - s) * np.log1p(-s))], axis=1)
+    state = np.stack([np.ones(n), s, columns.n_samples * (xlogy(s, s) + xlog1py(1 - s, -s))], axis=1)
     p, q = np.ones(n), np.zeros(n)
     marks = np.zeros((n_threads(), columns.n_samples), np.int32)
     reason, share = np.zeros(m, np.int64), np.zeros(m)

@@ -11,8 +11,8 @@ from spd.clustering.groups.kernels.firing import describe_groups, other_groups
 from spd.clustering.groups.kernels.join import NESTED, WITHIN
 from spd.clustering.groups.tree import Progress
 
-MIN_SECONDARY = 0.05
-"""Share of a component's activity from which on another group is a secondary membership."""
+MIN_SECONDARY = (0.05, 0.1)
+"""Shares of a component's activity, and of a group's firings, from which on the group is a secondary membership."""
 SLOTS = 8
 """Secondary memberships of a component at most: those with the largest shares."""
 MAX_ENTRIES = 20_000_000
@@ -121,7 +121,7 @@ def secondary_memberships(
         about.fires,
         fired_rate,
         columns.clumps,
-        np.zeros((n_threads(), 2, k), np.int32),
+        np.zeros((n_threads(), 3, k), np.int32),
         float(2 * np.log2(max(k, 2))),
         MIN_SECONDARY,
         found,

@@ -11,19 +11,20 @@ The numbers do not depend on how many threads there are.
 
 from collections.abc import Sequence
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spd.clustering.consts import ComponentLabels
+from spd.clustering.errors import ActivationsError, SPDError
 from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import Cut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
 from spd.clustering.groups.groups import Control, Groups
+from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.memberships import Memberships
-from spd.errors import ActivationsError, SPDError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 logger = getLogger(__name__)
 
 
+class _Found(NamedTuple):
+    """What the search knows of the components that take part."""
+
+    columns: Columns
+    tree: Tree
+    cut: Cut
+    about: Description
+    group_of: np.ndarray
+
+
 def find_groups(
     activations: "Tensor | np.ndarray | csr_array | Memberships",
     labels: Sequence[str] | None = None,
@@ -41,6 +52,7 @@ def find_groups(
     history: "MergeHistory | None" = None,
     seed: int = 0,
     control: bool = True,
+    n_resamples: int = 0,
     progress: Progress | None = None,
 ) -> Groups:
     """The groups of components that fire together.
@@ -51,8 +63,10 @@ def find_groups(
             matters only for how much evidence a run of active samples is, and for the control.
         labels: one a component; None: those of the memberships, or `component:<i>`.
         history: cut the tree of this merge instead of the one made here, which is the better one.
-        seed: of the control's shifts; the groups do not depend on it.
+        seed: of the control's shifts and of the bootstraps; without bootstraps the groups do not depend on it.
         control: search also where nothing belongs together; costs about as much again.
+        n_resamples: search in so many bootstraps of the samples too, and split groups where these do not agree on them
+            (resampling.py): fewer, surer memberships, at so many times the cost; 12 is a good number.
         progress: called now and then with a stage's name, the steps done, and the steps in all; None: logged. What it
             raises ends the search.
 
@@ -71,14 +85,23 @@ def find_groups(
     columns = columns_of(part)
     tree = affinity_tree(columns, report) if history is None else _tree_of(history, memberships.labels, is_part)
     cut = cut_tree(columns, tree, report)
-    about, group_of = _described(columns, cut, report)
-    chance = _chance(part, seed, report) if control else None
-    return _answer(memberships, is_part, columns, tree, cut, about, group_of, chance)
-
-
-def _described(columns: Columns, cut: Cut, report: Progress) -> tuple[Description, np.ndarray]:
     group_of = numbered(cut.group_of)
-    return describe(columns, cut, group_of, report), group_of
+    if n_resamples:
+        rng = np.random.default_rng([seed, 1])
+        group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
+    about = describe(columns, cut, group_of, report)
+    chance = _chance(part, seed, report) if control else None
+    return _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), chance)
+
+
+def _groups_of(memberships: Memberships, report: Progress) -> np.ndarray:
+    """(n,) the group of each component, named by one of it; one that takes no part is alone."""
+    is_part = taking_part(memberships)
+    part = np.flatnonzero(is_part)
+    columns = columns_of(memberships if is_part.all() else memberships.select(is_part))
+    group_of = np.arange(len(is_part))
+    group_of[part] = part[cut_tree(columns, affinity_tree(columns, report), report).group_of]
+    return group_of
 
 
 def _log(stage: str, done: int, total: int) -> None:
@@ -115,9 +138,7 @@ def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
     transpose(memberships.indptr, memberships.indices, col_ptr, cols)
     for i, step in enumerate(rng.integers(n_samples, size=n).tolist()):
         column = cols[col_ptr[i] : col_ptr[i + 1]]
-        np.copyto(
-            column, np.roll((column + np.int64(step)) % n_samples, int((column + np.int64(step) >= n_samples).sum()))
-        )
+        column[:] = np.sort((column + np.int64(step)) % n_samples)
     row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
     rows = np.empty(memberships.nnz, np.int32)
     transpose(col_ptr, cols, row_ptr, rows)
@@ -125,23 +146,13 @@ def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
 
 
 def _chance(part: Memberships, seed: int, report: Progress) -> Control:
-    columns = columns_of(shifted(part, np.random.default_rng(seed)))
-    cut = cut_tree(columns, affinity_tree(columns, report), report)
-    sizes = np.bincount(cut.group_of, minlength=1)
+    sizes = np.bincount(_groups_of(shifted(part, np.random.default_rng(seed)), report), minlength=1)
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 
 
-def _answer(
-    memberships: Memberships,
-    is_part: np.ndarray,
-    columns: Columns,
-    tree: Tree,
-    cut: Cut,
-    about: Description,
-    group_of: np.ndarray,
-    chance: Control | None,
-) -> Groups:
+def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance: Control | None) -> Groups:
     """Everything in the numbering of all components: those that take no part are alone."""
+    about, group_of = found.about, found.group_of
     n, k = memberships.n_components, len(about.rate)
     part = np.flatnonzero(is_part)
     whole = np.arange(k, k + n)
@@ -154,9 +165,9 @@ def _answer(
     rate[new_name] = about.rate
     p, q, confidence = np.ones(n), np.zeros(n), np.ones(n)
     p[part], q[part] = about.p, about.q
-    confidence[part] = confidence_of(columns, tree, cut, about, group_of)
-    secondary = secondary_memberships(columns, group_of, about)
-    joins, strength = _ordered_joins(tree, cut)
+    confidence[part] = confidence_of(*found)
+    secondary = secondary_memberships(found.columns, group_of, about)
+    joins, strength = _ordered_joins(found.tree, found.cut)
     return Groups(
         memberships.labels,
         whole,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from spd.clustering.consts import ComponentLabels
-from spd.errors import SPDError
+from spd.clustering.errors import SPDError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +116,8 @@ class Groups:
 
         if n_groups < 1:
             raise SPDError(f"expected 1 group or more, got {n_groups}")
+        if n_groups == self.n_groups:
+            return self.group_of
         group = np.arange(self.n_components)
         for a, b in self.joins[: max(self.n_components - n_groups, 0)][::-1].tolist():
             group[b] = group[a]

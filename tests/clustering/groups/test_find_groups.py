@@ -198,3 +198,15 @@ def test_progress_is_reported_and_can_end_the_search():
 
     with pytest.raises(KeyboardInterrupt):
         find_groups(x, progress=stop)
+
+
+def test_bootstraps_only_split_groups_and_keep_what_is_sure():
+    x, truth = planted(0)
+    found = find_groups(x, control=False, n_resamples=4)
+    assert same_partition(found.group_of, truth)
+    again = find_groups(x, control=False, n_resamples=4)
+    np.testing.assert_array_equal(found.group_of, again.group_of)
+    unsure = (np.random.default_rng(0).random((150, 40)) < 0.1) & (np.arange(150) % 3 > 0)[:, None]
+    whole = find_groups(unsure, control=False).group_of
+    parts = find_groups(unsure, control=False, n_resamples=6).group_of
+    assert len(set(zip(parts.tolist(), whole.tolist(), strict=True))) == parts.max() + 1

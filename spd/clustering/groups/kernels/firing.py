@@ -126,41 +126,50 @@ def firing_posterior(col_ptr, cols, inside, f, p, q, posterior):
 
 
 @kernel(parallel=True)
-def other_groups(col_ptr, cols, group_of, fire_ptr, fires, rate, clumps, scratch, limit, min_share, found, share):
+def other_groups(col_ptr, cols, group_of, fire_ptr, fires, rate, clumps, scratch, limit, min_shares, found, share):
     """Which other groups fire where a component is active though its own group does not fire.
+
+    By chance another group fires there as often as at all, or as often as where the component is active with its own
+    group: the firings of some groups are correlated, and some firings of the own group are missed.
 
     Args:
         fire_ptr, fires: the groups that fire on each sample. rate: (k,) share of the samples on which a group fires.
-        clumps: (n,) how many successive samples count as one. scratch: (threads, 2, k) int32, zeros. limit: bits of
-            evidence needed.
+        clumps: (n,) how many successive samples count as one. scratch: (threads, 3, k) int32, zeros. limit: bits of
+            evidence needed. min_shares: of the component's activity, and of the other group's firings.
         found, share: (n, slots) out: groups, -1 where there is none, and the share of the component's activity that
             falls on their firings beyond chance, the largest first.
     """
-    slots = found.shape[1]
+    slots, n_samples = found.shape[1], len(fire_ptr) - 1
     for i in prange(len(col_ptr) - 1):
-        count, touched = scratch[get_thread_id(), 0], scratch[get_thread_id(), 1]
+        thread = get_thread_id()
+        count, with_own, touched = scratch[thread, 0], scratch[thread, 1], scratch[thread, 2]
         n_touched, n_left, own = 0, 0, group_of[i]
+        n_active = col_ptr[i + 1] - col_ptr[i]
         needed = limit * clumps[i] * 0.6931471805599453
         for e in range(col_ptr[i], col_ptr[i + 1]):
             t = cols[e]
             is_own = False
             for x in range(fire_ptr[t], fire_ptr[t + 1]):
                 is_own |= fires[x] == own
-            if is_own:
-                continue
-            n_left += 1
+            n_left += 0 if is_own else 1
             for x in range(fire_ptr[t], fire_ptr[t + 1]):
                 g = fires[x]
-                if count[g] == 0:
+                if count[g] == 0 and with_own[g] == 0:
                     touched[n_touched] = g
                     n_touched += 1
-                count[g] += 1
+                if is_own:
+                    with_own[g] += 1
+                else:
+                    count[g] += 1
         for x in range(n_touched):
             g = touched[x]
-            c, expected = float(count[g]), n_left * rate[g]
-            count[g] = 0
-            value = (c - expected) / (col_ptr[i + 1] - col_ptr[i])
-            if value < min_share or (c * np.log(c / expected) - (c - expected)) < needed:
+            chance = max(rate[g], with_own[g] / max(n_active - n_left, 1))
+            c, expected = float(count[g]), n_left * chance
+            count[g], with_own[g] = 0, 0
+            value = (c - expected) / n_active
+            if value < min_shares[0] or c - expected < min_shares[1] * rate[g] * n_samples:
+                continue
+            if c * np.log(c / expected) - (c - expected) < needed:
                 continue
             slot = slots
             while slot > 0 and (

@@ -117,7 +117,8 @@ def _decide(col_ptr, cols, n_samples, members, n_left, left, right, clumps, p, q
     if told[1] < MIN_SHARE:
         return 0, told[1]
     half, bit = 0.5 * np.log2(n_samples), np.log(2.0)
-    needed = np.log2(n) * np.sqrt(clumps[members[:n_left]].mean() * clumps[members[n_left:]].mean())
+    clumping = np.sqrt(clumps[members[:n_left]].mean() * clumps[members[n_left:]].mean())
+    needed = np.log2(n) * (2 * clumping - 1)
     related = (nats - left[2] - right[2]) / bit - half
     is_single = n_left == 1 or m - n_left == 1
     reason = 0
