@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.checked_files import read_json, write_json
-from spd.clustering.errors import DamagedFileError, SPDError
 from spd.clustering.groups.columns import fingerprint
+from spd.errors import DamagedFileError, SPDError
+from spd.files.checked import read_json, write_json
 
 if TYPE_CHECKING:
     from spd.clustering.groups.groups import Groups

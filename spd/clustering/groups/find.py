@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.errors import ActivationsError, SPDError
 from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import Cut, cut_tree
@@ -25,6 +24,7 @@ from spd.clustering.groups.groups import Control, Groups
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.memberships import Memberships
+from spd.errors import ActivationsError, SPDError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.errors import SPDError
+from spd.errors import SPDError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from spd.clustering.errors import DamagedFileError, MissingFileError, SPDError
 from spd.clustering.groups import Groups, find_groups
 from spd.clustering.memberships import Memberships
+from spd.errors import DamagedFileError, MissingFileError, SPDError
 from tests.clustering.groups.data import planted
 
 

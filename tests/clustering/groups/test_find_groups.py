@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from spd.clustering.errors import ActivationsError, SPDError
 from spd.clustering.groups import find_groups
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
+from spd.errors import ActivationsError, SPDError
 from tests.clustering.groups.data import nested, planted, same_partition
 from tests.oracles import groups as plain
 
