@@ -1,9 +1,10 @@
 """Text for people: durations, byte counts, tables, and what others wrote, so that a terminal can show it."""
 
+import html
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _ESCAPED_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Of Unicode: control characters, invisible marks (those of direction among them), half characters, line ends."""
@@ -77,6 +78,29 @@ def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[
         ).rstrip()
         for row in rows
     ]
+
+
+def html_card(
+    title: str, facts: Mapping[str, object], columns: Sequence[str], rows: Sequence[Sequence[str]], n_rows: int
+) -> str:
+    """What an object shows of itself in a notebook: facts, and a table of its first rows (`n_rows` in all).
+
+    All text is escaped, marks that turn its direction are shown as such, and colours are the notebook's own.
+    """
+    parts = [f"<div><b>{_escape_html(title)}</b>"]
+    parts += [f"<br>{_escape_html(name)}: {_escape_html(str(value))}" for name, value in facts.items()]
+    if rows:
+        head = "".join(f"<th style='text-align:left'>{_escape_html(column)}</th>" for column in columns)
+        body = ("".join(f"<td style='text-align:left'>{_escape_html(cell)}</td>" for cell in row) for row in rows)
+        lines = "".join(f"<tr>{line}</tr>" for line in body)
+        parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>")
+    if len(rows) < n_rows:
+        parts.append(f"<br>{len(rows):,} of {n_rows:,} shown")
+    return "".join([*parts, "</div>"])
+
+
+def _escape_html(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _is_shown(char: str) -> bool:

@@ -61,12 +61,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM where there is none."""
+    """What did not run is said in lines of its own: what -m left out, and what needs a SLURM or a browser where there
+    is none."""
     if _left_out:
         files = ", ".join(f"{name.removeprefix('tests/')} ({count})" for name, count in sorted(_left_out.items()))
         terminalreporter.write_line(f"left out, {_left_out.total()} tests that `make test` runs: {files}")
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
-    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason):
+    for reason in sorted(reason for reason in reasons if "NO SLURM" in reason or "NO BROWSER" in reason):
         terminalreporter.write_sep("!", reason.removeprefix("Skipped: "), red=True)
 
 

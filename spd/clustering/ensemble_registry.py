@@ -201,8 +201,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         database = _connect(path, "ro")
         try:
             database.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             database.close()
+            if "readonly" not in str(error):
+                raise
             database = _connect(path, "rw")
         with contextlib.closing(database):
             yield database

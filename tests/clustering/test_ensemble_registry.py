@@ -140,3 +140,38 @@ def test_waiting_for_the_lock_ends_with_a_sentence(out_dir: Path, monkeypatch: p
             registry.register_clustering_run("e-00000001", "c-00000002")
         other.execute("ROLLBACK")
     assert len(registry.get_clustering_runs("e-00000001")) == 1
+
+
+_KILLED_IN_A_TRANSACTION = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the transaction ends
+database.execute("BEGIN IMMEDIATE")
+database.executemany("INSERT INTO ensemble_runs VALUES ('e-0000000f', ?, ?)", [(i, "x" * 500) for i in range(500)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_writer_that_was_killed_in_a_transaction(out_dir: Path) -> None:
+    """What it left in the file is taken back by the next one, also by one that only reads."""
+    registry.register_clustering_run("e-00000001", "c-00000001")
+    journal = registry_path().with_name(f"{registry_path().name}-journal")
+    for use in (
+        lambda: registry.get_clustering_runs("e-00000001"),
+        registry.list_ensembles,
+        lambda: registry.register_clustering_run("e-00000001", "c-00000002"),
+    ):
+        subprocess.run([sys.executable, "-c", _KILLED_IN_A_TRANSACTION, registry_path()], check=False)
+        assert journal.stat().st_size > 0
+        use()
+        assert not journal.exists()
+    assert registry.get_clustering_runs("e-00000001") == [(0, "c-00000001"), (1, "c-00000002")]
+    assert registry.list_ensembles() == ["e-00000001"]
+
+
+def test_an_empty_file(out_dir: Path) -> None:
+    registry_path().parent.mkdir(parents=True)
+    registry_path().touch()
+    assert registry.get_clustering_runs("e-00000001") == []
+    assert registry.list_ensembles() == []
+    assert registry.register_clustering_run("e-00000001", "c-00000001") == 0

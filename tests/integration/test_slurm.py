@@ -258,6 +258,35 @@ def test_resume_leaves_alone_what_still_runs(user: User, slurm: SlurmService) ->
     slurm.tool("scancel", *slurm.unfinished())
 
 
+def test_an_outer_job_does_not_leak_into_what_is_submitted(user: User, slurm: SlurmService) -> None:
+    """As when a pipeline is started from inside a job: options for sbatch, and the ids of somebody's running task."""
+    user.write_config()
+    outer = {
+        "SBATCH_PARTITION": "nosuch",
+        "SBATCH_JOB_NAME": "theirs",
+        "SBATCH_ARRAY_INX": "7",
+        "SBATCH_TIMELIMIT": "1",
+        "SBATCH_OUTPUT": "/nowhere/out",
+        "SLURM_ARRAY_JOB_ID": "9",
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURM_JOB_ID": "12",
+        "SLURM_MEM_PER_NODE": "1",
+        "SQUEUE_STATES": "FAILED",
+        "SPD_SLURM_TASK": "9_3",
+    }
+    done = user.run("--config", "pipeline.yaml", environment=outer)
+    assert done.returncode == 0, done.stderr
+    paths = user.ensemble(re.search(r"e-[0-9a-f]{8}", done.stdout)[0])  # type: ignore[index]
+    slurm.wait_until_idle()
+    assert [member.state for member in get_members(paths.ensemble_id)] == ["done", "done"]
+    (array,) = jobs_of(paths, "members")
+    assert [member.job_id for member in get_members(paths.ensemble_id)] == [f"{array['job_id']}_{i}" for i in (0, 1)]
+    (distances,) = jobs_of(paths, "distances")
+    log = Path(distances["log"]).read_text()
+    assert f"job {distances['job_id']} on" in log
+    assert paths.stable_groups.is_file()
+
+
 def test_a_refused_job_is_told_in_the_words_of_sbatch(user: User, slurm: SlurmService) -> None:
     user.write_config(slurm_partition="nosuch")
     refused = user.run("--config", "pipeline.yaml")

@@ -11,10 +11,13 @@ from spd.clustering.consensus.cuts import MemberCuts
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
 from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
 from spd.errors import SPDError
+from spd.text import html_card
 
 CONSENSUS_THRESHOLD = 0.5
 DEFAULT_THRESHOLD = 0.9
 ROUNDING = 1e-9
+_N_ROWS = 20
+"""Groups that a notebook shows."""
 
 Verdict = Literal["core", "stable", "split", "uncertain"]
 
@@ -127,6 +130,23 @@ class Consensus:
         if len(groups) == 1:
             return "stable"
         return "split" if (sizes > 1).sum() > 1 else "uncertain"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how far the members agree, and the largest groups with their verdicts."""
+        sizes = [len(inside) for inside in self.groups]
+        n_groups = sum(size > 1 for size in sizes)
+        facts = {
+            "members": len(self.members),
+            "cut at": self.cut,
+            "mean adjusted Rand index of two members": f"{self.agreement:.2f}",
+            "groups of two or more": n_groups,
+            "alone": len(sizes) - n_groups,
+        }
+        rows = [
+            [str(group), str(sizes[group]), self.verdict(group), f"{self.consensus_stats.mean[group]:.2f}"]
+            for group in range(min(n_groups, _N_ROWS))
+        ]
+        return html_card("Consensus", facts, ["group", "size", "verdict", "mean co-association"], rows, n_groups)
 
 
 def find_consensus(

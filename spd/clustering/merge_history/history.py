@@ -317,6 +317,14 @@ class MergeHistory:
             details=found.details,
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from spd.clustering.merge_history.card import history_card
+
+        best = self._known_best_n_merges()
+        partition = None if best is None else self.partition_after(best)
+        return history_card(self.summary(), self.merge_config.alpha, partition)
+
     def _known_best_n_merges(self) -> int | None:
         try:
             return self.best_n_merges

@@ -74,12 +74,14 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
         started = time.monotonic()
         found = source.memberships(trial)
         seconds = time.monotonic() - started
-        is_all = items == config.batch_size or found.n_samples == n_expected
-        if n_expected is None or (not is_first and (seconds > _TRIAL_SECONDS or is_all)):
+        of_trial = source.expected_samples(trial)
+        is_as_it_is = of_trial is None or found.n_samples > of_trial  # a file that is taken whole
+        is_all = is_as_it_is or items == config.batch_size or found.n_samples == n_expected
+        if is_as_it_is or (not is_first and (seconds > _TRIAL_SECONDS or is_all)):
             break
         items, is_first = min(4 * items, config.batch_size), False
     factor = 1.0 if is_all else config.batch_size / items
-    n_samples = found.n_samples if n_expected is None else n_expected
+    n_samples = found.n_samples if is_as_it_is or n_expected is None else n_expected
     mean_active = found.nnz / max(found.n_samples, 1)
     limit = config.merge_options.memory_limit_gb
     return Estimate(

@@ -15,7 +15,7 @@ from spd.clustering.pipeline.ensemble import check_output_directory
 from spd.clustering.pipeline.sources import MembershipSource, open_source
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.storage import HarvestPaths
-from spd.errors import ConfigError, SPDError
+from spd.errors import SPDError
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,9 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     Raises:
         SPDError: something the user gave cannot be used, or a file cannot be written.
     """
-    if config.ensemble_id is not None:
-        raise ConfigError(f"ensemble_id: a harvest belongs to no ensemble, leave it out (got {config.ensemble_id!r})")
     paths = HarvestPaths(harvest_id)
     source = open_source(config)
-    config = source.run_config(config)
+    config = source.run_config(config.replaced(ensemble_id=None))  # all samples, no member's draw of them
     with _begun(paths, config):
         made_from = source.fingerprints()
         started = time.monotonic()
@@ -76,9 +74,9 @@ def _begun(paths: HarvestPaths, config: ClusteringRunConfig) -> Iterator[None]:
             os.fsync(probe.fileno())
         yield
     except BaseException as error:
-        for written in (paths.memberships, paths.config):
-            written.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            for written in (paths.memberships, paths.config):
+                written.unlink(missing_ok=True)
             paths.directory.rmdir()
         if isinstance(error, OSError) and not isinstance(error, SPDError):
             raise SPDError(f"{paths.directory}: cannot be written: {error.strerror or error}") from error

@@ -13,7 +13,6 @@ from spd.clustering.pipeline.sources import open_source
 from spd.clustering.pipeline.stable_groups import write_stable_groups_of
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import SweepPaths
-from spd.errors import ConfigError
 from spd.files.checked import write_json
 from spd.files.csv_table import write_csv
 from spd.text import table_lines
@@ -99,9 +98,9 @@ def load_memberships(config: ClusteringRunConfig, path: Path | None) -> Membersh
     Raises:
         SPDError: they cannot be read or made.
     """
-    if config.ensemble_id is not None:
-        raise ConfigError(f"ensemble_id: a sweep belongs to no ensemble, leave it out (got {config.ensemble_id!r})")
     if path is not None:
         harvest = find_harvest(path)
         return Memberships.load(path) if harvest is None else SavedHarvest(harvest).load()
-    return open_source(config).memberships(config)
+    source = open_source(config)
+    config = source.run_config(config.replaced(ensemble_id=None))  # all samples, no member's draw of them
+    return source.memberships(config)

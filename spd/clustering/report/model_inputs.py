@@ -1,89 +1,264 @@
-"""A report's only door to the decomposed models: their data, their tokenizer, how strong groups are on that data."""
+"""What the report asks of a decomposed model: importances on some of its data, and texts of its tokens.
 
-from collections.abc import Callable
+The one door from the report to spd.models and spd.data. Importances go straight into sparse rows, where they were
+computed; nothing of size samples x components is kept.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from spd.clustering.labels import split_label
+from spd.clustering.math.sparse_rows import SparseRows
+from spd.clustering.memberships import Memberships
+from spd.clustering.report.effects import ComponentSet, MaskedRows
+from spd.clustering.report.samples import Samples
+from spd.data import iter_batches
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo
+from spd.text import duration
 
-Decoder = Callable[[list[int]], str]
-"""Tokens as text."""
+if TYPE_CHECKING:
+    import torch
+
+    from spd.models.component_model import ComponentModel
+    from spd.models.masked import Divergence
+
+logger = logging.getLogger(__name__)
+
+FLOOR_RATIO = 0.1
+"""Importances below this share of the threshold count as 0: they are many where a sigmoid never reaches 0."""
+MAX_ENTRIES = 128 * 2**20
+"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+_FLOATS_AT_ONCE = 1 << 24
+"""Numbers in a masked pass's output: some arrays of 64 MB."""
+_SECONDS_BETWEEN_REPORTS = 10
 
 
 @dataclass(frozen=True)
-class Strengths:
-    """How strong each group is on each sample.
+class RunData:
+    """How a clustering run read its data, see ClusteringRunConfig.
 
     Attributes:
-        values: (n_samples, n_groups) mean importance of the group's components.
-        is_active: (n_samples, n_groups).
-        inputs: (n_samples, n_features) of a toy model, or (n_sequences, seq) tokens.
+        n_items: how many items it took; None: not known.
     """
 
-    values: np.ndarray
-    is_active: np.ndarray
-    inputs: np.ndarray
+    n_items: int | None = None
+    micro_batch_size: int | None = None
+    streaming: bool = False
 
 
-def is_language_model(info: SPDRunInfo) -> bool:
-    """Whether its inputs are tokens."""
-    return info.config.task_config.task_name == "lm"
+@dataclass(frozen=True, eq=False)
+class ModelInputs:
+    """A loaded model.
 
-
-def tokens_to_text(info: SPDRunInfo) -> Decoder:
-    """The decoder of a language model's tokenizer.
-
-    Raises:
-        SPDError: the tokenizer cannot be loaded.
+    Attributes:
+        info: its run.
+        model: on `device`.
+        device: cuda where there is one.
     """
-    from spd.data.corpus import load_tokenizer
 
-    tokenizer = load_tokenizer(info)
-    return lambda tokens: str(tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+    info: SPDRunInfo
+    model: "ComponentModel"
+    device: str
+
+    @classmethod
+    def load(cls, model_path: str) -> Self:
+        """Raises:
+        SPDError: there is no such run, or it cannot be loaded.
+        """
+        import torch
+
+        from spd.models.component_model import ComponentModel
+
+        info = SPDRunInfo.from_path(model_path)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(info, ComponentModel.from_run_info(info).to(device), device)
+
+    @property
+    def is_language(self) -> bool:
+        return self.info.config.task_config.task_name == "lm"
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raises:
+        ConfigError: a label names no component of the model.
+        """
+        for label in labels:
+            module, index = split_label(label)
+            if index >= self.model.module_to_c.get(module, 0):
+                known = ", ".join(self.model.module_to_c)
+                raise ConfigError(f"component {label!r} is none of the model's: its modules are {known}")
+
+    def samples(
+        self, labels: Sequence[str], threshold: float, n_samples: int, *, seed: int = 0, of_run: RunData | None = None
+    ) -> Samples:
+        """Run the model over some of its data.
+
+        Args:
+            labels: the components that are looked at, in this order.
+            threshold: active where above it.
+            n_samples: tokens, rounded up to whole sequences, or feature vectors.
+            seed: of the data.
+            of_run: what the clustering ran on. Where there are fewer items than asked for, or importances depend on the
+                whole batch, exactly these are taken.
+
+        Raises:
+            SPDError: the data cannot be used, or a label names no component of the model.
+        """
+        self.check_labels(labels)
+        of_run = of_run or RunData()
+        task = self.info.config.task_config
+        per_item = task.max_seq_len or 1 if self.is_language else 1
+        n_items = -(-n_samples // per_item)
+        if self.info.config.attends_over_batch and of_run.n_items is not None:
+            n_items = of_run.n_items
+        floor = FLOOR_RATIO * threshold
+        try:
+            memberships, inputs, order = self._run(list(labels), floor, n_items, seed, of_run)
+        except ConfigError as error:
+            if of_run.n_items is None or n_items <= of_run.n_items:
+                raise
+            logger.warning("the report uses the %d items of the clustering: %s", of_run.n_items, error)
+            memberships, inputs, order = self._run(list(labels), floor, of_run.n_items, seed, of_run)
+        about = {
+            "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
+            "seed": seed,
+            "importances_below_count_as_0": floor,
+        }
+        modules = {module: self.model.module_to_c[module] for module in order}
+        if not self.is_language:
+            return Samples(memberships, threshold, "toy", features=inputs, modules=modules, about=about)
+        return Samples(
+            memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
+        )
+
+    def _run(
+        self, labels: list[str], floor: float, n_items: int, seed: int, of_run: RunData
+    ) -> tuple[Memberships, np.ndarray, list[str]]:
+        """Memberships of the labels, the items themselves, and the modules in order of execution."""
+        from spd.clustering.activations import component_activations
+
+        batches = iter_batches(
+            self.info, n_items, seed, micro_batch_size=of_run.micro_batch_size, streaming=of_run.streaming
+        )
+        rows = SparseRows()
+        columns: torch.Tensor | None = None
+        inputs = []
+        n_items_done = 0
+        started = reported = time.monotonic()
+        for batch in batches:
+            importances = component_activations(self.model, self.device, batch)
+            if columns is None:
+                columns = self._columns(labels, importances)
+            _append(rows, importances, columns, floor)
+            inputs.append(batch.numpy())
+            n_items_done += len(batch)
+            now = time.monotonic()
+            if now - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = now
+                left = (now - started) * (n_items / n_items_done - 1)
+                logger.info("report: %d of %d items, %s left", n_items_done, n_items, duration(left))
+            if rows.nnz > MAX_ENTRIES:
+                logger.warning("report: stops after %d samples: many components are active at once", rows.n_rows)
+                break
+        return Memberships(*rows.finish(), labels), np.concatenate(inputs), list(importances)
+
+    def _columns(self, labels: list[str], importances: "dict[str, torch.Tensor]") -> "torch.Tensor":
+        """(n,) the column of each label where the modules' importances stand side by side."""
+        import torch
+
+        widths = {module: block.shape[-1] for module, block in importances.items()}
+        starts = dict(zip(widths, np.cumsum([0, *widths.values()]), strict=False))
+        split = [split_label(label) for label in labels]
+        return torch.tensor([int(starts[module]) + index for module, index in split], device=self.device)
+
+    @property
+    def divergence(self) -> "Divergence":
+        """How outputs are compared."""
+        return "kl" if self.is_language else "mse"
+
+    def changes(
+        self,
+        samples: Samples,
+        sets: Sequence[ComponentSet],
+        rows: MaskedRows,
+        *,
+        keep: bool,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See effects.MaskedModel."""
+        import torch
+
+        from spd.models.masked import MaskSets, divergence, masked_output, output_change, whole_output
+
+        items = samples.tokens if samples.tokens is not None else samples.features
+        assert items is not None, "samples of a model have inputs"
+        masks = (MaskSets.kept if keep else MaskSets.ablated)(self.model, sets)
+        found = np.empty(rows.weights.shape, np.float32)
+        summed: torch.Tensor | None = None
+        per_row = rows.weights.shape[1] * self._outputs_per_sample()
+        step = max(1, _FLOATS_AT_ONCE // per_row)
+        for start in range(0, len(rows.items), step):
+            part = slice(start, start + step)
+            chosen, place = np.unique(rows.items[part], return_inverse=True)
+            batch = torch.from_numpy(np.ascontiguousarray(items[chosen])).to(self.device)
+            at = torch.from_numpy(place).to(self.device)
+            whole = whole_output(self.model, batch)[at]
+            masked = masked_output(self.model, batch[at], masks, torch.from_numpy(rows.sets[part]).to(self.device))
+            found[part] = divergence(whole, masked, self.divergence).reshape(len(at), -1).cpu().numpy()
+            own = rows.buckets[part] >= 0
+            if summed is None:
+                n_buckets = int(rows.buckets.max(initial=-1)) + 1
+                summed = torch.zeros(n_buckets, whole.shape[-1], device=self.device)
+            if own.any():
+                kept = torch.from_numpy(own).to(self.device)
+                change = output_change(whole[kept], masked[kept], self.divergence)
+                weight = torch.from_numpy(rows.weights[part][own]).to(self.device, change.dtype)
+                change = change.reshape(len(weight), weight.shape[1], -1)
+                bucket = torch.from_numpy(rows.buckets[part][own]).to(self.device)
+                summed.index_add_(0, bucket, torch.einsum("rs,rso->ro", weight, change))
+            if progress is not None:
+                progress(len(at))
+        assert summed is not None, "there is at least one row"
+        return found, summed.cpu().numpy()
+
+    def _outputs_per_sample(self) -> int:
+        """Numbers that a forward pass gives for a sample, roughly: the vocabulary, where there is one."""
+        vocabulary = getattr(getattr(self.model.target_model, "config", None), "vocab_size", None)
+        return max(int(vocabulary or 0), sum(self.model.module_to_c.values()))
+
+    def decode(self, ids: list[int]) -> list[str]:
+        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it."""
+        from spd.data.corpus import load_tokenizer
+
+        tokenizer = load_tokenizer(self.info)
+        texts = [str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
+        names = tokenizer.convert_ids_to_tokens(ids)
+        return [
+            str(name) if name is not None and (not text or "\ufffd" in text) else text
+            for text, name in zip(texts, names, strict=True)
+        ]
 
 
-def measure_strengths(
-    info: SPDRunInfo, groups: list[list[str]], batch_size: int, seed: int, threshold: float
-) -> Strengths:
-    """Run the model on `batch_size` items of its data.
-
-    Raises:
-        SPDError: the model or its data cannot be used, or a label names no component of it.
-    """
+def _append(rows: SparseRows, importances: "dict[str, torch.Tensor]", columns: "torch.Tensor", floor: float) -> None:
+    """The entries above the floor of the wanted components, found where they were computed."""
     import torch
 
-    from spd.clustering.activations import component_activations
-    from spd.data import iter_batches
-    from spd.models.component_model import ComponentModel
-
-    model = ComponentModel.from_run_info(info)
-    members = [_by_module(labels, model.module_to_c) for labels in groups]
-    values, is_active, inputs = [], [], []
-    for batch in iter_batches(info, batch_size, seed):
-        importances = {
-            module: found.flatten(0, -2) for module, found in component_activations(model, "cpu", batch).items()
-        }
-        n_samples = next(iter(importances.values())).shape[0]
-        total, highest = torch.zeros(n_samples, len(groups)), torch.zeros(n_samples, len(groups))
-        for group, indices in enumerate(members):
-            for module, columns in indices.items():
-                found = importances[module][:, columns]
-                total[:, group] += found.sum(1)
-                highest[:, group] = torch.maximum(highest[:, group], found.amax(1))
-        values.append((total / torch.tensor([len(labels) for labels in groups])).numpy())
-        is_active.append((highest > threshold).numpy())
-        inputs.append(batch.numpy())
-    return Strengths(np.concatenate(values), np.concatenate(is_active), np.concatenate(inputs))
+    whole = torch.cat([block.flatten(0, -2) for block in importances.values()], dim=1)[:, columns]
+    row, column = (whole > floor).nonzero(as_tuple=True)
+    lengths = torch.bincount(row, minlength=len(whole))
+    rows.append(lengths.cpu().numpy(), column.to(torch.int32).cpu().numpy(), whole[row, column].float().cpu().numpy())
 
 
-def _by_module(labels: list[str], known: dict[str, int]) -> dict[str, list[int]]:
-    indices: dict[str, list[int]] = {}
-    for label in labels:
-        module, index = split_label(label)
-        if module not in known or index >= known[module]:
-            raise ConfigError(f"component {label!r} is none of the model's: its modules are {', '.join(known)}")
-        indices.setdefault(module, []).append(index)
-    return indices
+def samples_of_items(model_path: str, items: int) -> int:
+    """How many samples so many sequences have, or a hundred times as many feature vectors for a toy model.
+
+    Raises:
+        SPDError: there is no such run.
+    """
+    task = SPDRunInfo.from_path(model_path).config.task_config
+    return items * (task.max_seq_len or 1) if task.task_name == "lm" else 100 * items

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 from spd.clustering.execution.messages import plain_message
 from spd.errors import Terminated, describe_error
+from spd.settings import other_spd
+from spd.text import make_streams_safe, printable
 
 logger = logging.getLogger("spd")
 """All loggers of the package are below it."""
@@ -35,8 +37,12 @@ def run_command(
     parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], None], argv: list[str] | None = None
 ) -> int:
     """Parse the flags, run the body, and turn its errors into one sentence and an exit status."""
+    make_streams_safe()
     arguments = parser.parse_args(argv)
     set_up_logging(debug=arguments.debug)
+    other = other_spd()
+    if other is not None:
+        logger.warning("%s", other)
     before = signal.getsignal(signal.SIGTERM)
     if before is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
@@ -49,7 +55,7 @@ def run_command(
     except (Exception, KeyboardInterrupt) as error:
         if arguments.debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {describe_error(error)}\n")
+        sys.stderr.write(f"error: {printable(describe_error(error))}\n")
         if isinstance(error, Terminated):
             return 143
         return 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -75,7 +81,7 @@ def set_up_logging(*, debug: bool = False) -> None:
 
 class _TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = plain_message(record)
+        message = printable(plain_message(record), keep="\n")
         return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
 
 

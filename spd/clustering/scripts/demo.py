@@ -63,7 +63,7 @@ def _find_or_create() -> "tuple[Pipeline, bool]":
 
 def _print_purity(pipeline: "Pipeline") -> None:
     from spd.clustering.merge_history import MergeHistory
-    from spd.clustering.report.group_inputs import history_groups
+    from spd.clustering.report.grouping import from_history
     from spd.experiments.ground_truth import component_features, group_purity
 
     model_path = pipeline.run_config.model_path
@@ -72,8 +72,9 @@ def _print_purity(pipeline: "Pipeline") -> None:
     print("Each feature is computed by components in every layer, which should be one group. At the MDL minimum:")
     for member in pipeline.members():
         history = MergeHistory.read(pipeline.paths.run(member.run_id).history)
-        groups = history_groups(history, "best")
-        found = group_purity(list(groups.values()), features)
+        grouping = from_history(history, history.best_n_merges, "MDL minimum")
+        groups = [[grouping.labels[component] for component in members] for members in grouping.members]
+        found = group_purity(groups, features)
         print(
             f"  member {member.idx}: {len(groups)} groups for {found.n_features} features, "
             f"{found.n_pure_and_complete} features are exactly one group; purity {found.purity:.3f}, "

@@ -1,12 +1,10 @@
-"""Print the groups of a clustering run with the inputs on which they are most active.
+"""Print the groups of a clustering run or an ensemble with the inputs on which they fire: the report as text.
 
     python -m spd.clustering.scripts.show_groups DIR [--iteration best] [--groups 20]
 
-1. Read the run's groups at an iteration, and its model.
-2. Run the model on some of its data. A group's strength on a sample is the mean importance of its components there, and
-   it is active where any of them is above the run's activation threshold.
-3. For a language model: the tokens that make up most of the group's strength, and the texts around its strongest
-   places. For a toy model: the features that are present when the group is active.
+For a language model: the tokens that tell a group from others, each with its share of the group's strength (the mean
+importance of its components), and the texts around its strongest places. For a toy model: the features that are
+present when it fires. make_report shows all of this and more in a page.
 """
 
 import argparse
@@ -20,8 +18,8 @@ from spd.clustering.scripts._command import make_parser, run_command
 
 def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.show_groups")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of a clustering run")
-    parser.add_argument("--iteration", default="best", metavar="I|best", help="after which merge (default: best)")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of a clustering run or an ensemble")
+    parser.add_argument("--iteration", metavar="I|best", help="of a run: after which merge (default: as its report)")
     parser.add_argument("--groups", type=int, default=20, metavar="N", help="how many groups")
     parser.add_argument(
         "--sort",
@@ -37,7 +35,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.report.group_inputs import Selection, describe_groups, render
+    from spd.clustering.report.text import Selection, describe_groups, render
     from spd.files.atomic import write_output
 
     selection = Selection(

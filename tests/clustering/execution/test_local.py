@@ -125,7 +125,7 @@ def test_messages_come_through(caplog: pytest.LogCaptureFixture, monkeypatch: py
         pool.submit(Task("talker", talk))
         _run_all(pool)
     assert "talker: said this" in caplog.messages
-    assert any("mind this" in message and message.startswith("talker: ") for message in caplog.messages)
+    assert "talker: UserWarning: mind this" in caplog.messages, "without the line of code that gave it"
 
 
 def test_used_resources_are_each_task_s_own() -> None:
@@ -191,3 +191,37 @@ _run_task(Task("waiter", wait_and_note, (Path("/nowhere"),)), theirs, 20)
     for _ in range(4):  # the stop may come at any line
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert ended.stderr == ""
+
+
+_UNGUARDED = """
+from spd.clustering.execution.local import LocalPool, Task
+from tests.clustering.execution.test_local import double
+print("begins")
+with LocalPool(2) as pool:
+    pool.submit(Task("one", double, (1,)))
+    pool.submit(Task("two", double, (2,)))
+    ended = []
+    while pool.n_unfinished:
+        ended += pool.poll(1)
+print(sorted(outcome.value for outcome in ended))
+"""
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_a_script_that_uses_a_pool_is_not_run_again(from_stdin: bool, tmp_path: Path) -> None:
+    """Without `if __name__ == "__main__"`, and without a file; and with a TMPDIR longer than a socket's path may be."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(_UNGUARDED)
+    long = tmp_path / ("long" * 20) / ("er" * 20)
+    long.mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(long), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-" if from_stdin else str(script)],
+        input=_UNGUARDED if from_stdin else None,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("begins\n[2, 4]\n", "")

@@ -179,6 +179,16 @@ def test_printed_or_written(run_dir: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == f"{target}\n"
 
 
+def test_an_output_that_is_no_regular_file_stays_what_it_is(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "target.json").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "target.json")
+    for output in ("/dev/null", tmp_path / "link"):
+        assert main([str(run_dir), "--iteration", "best", "--output", str(output)]) == 0
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text()) == get_cluster_mapping(run_dir, "best")
+
+
 def test_an_iteration_that_is_no_number(run_dir: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(run_dir), "--iteration", "last"])

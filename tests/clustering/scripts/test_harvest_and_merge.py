@@ -17,9 +17,10 @@ from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.config import member_config
-from spd.clustering.pipeline.sources import SavedHarvestSource, open_source
-from spd.clustering.scripts import run_clustering, run_harvest, run_merge
-from spd.clustering.storage import HarvestPaths, RunPaths
+from spd.clustering.pipeline.mapping import get_cluster_mapping
+from spd.clustering.pipeline.sources import ModelSource, SavedHarvestSource, open_source
+from spd.clustering.scripts import calc_consensus, run_clustering, run_harvest, run_merge, run_pipeline
+from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from tests.clustering.harvest import test_param_decomp
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
@@ -200,3 +201,43 @@ def test_a_harvest_that_is_not_there_or_not_complete(
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "is not complete" in capsys.readouterr().err
     assert not list((out_dir / "clustering" / "runs").glob("*/history.zip"))
+
+
+def test_a_harvest_that_cannot_be_written_is_known_before_the_model_runs(
+    tmp_path: Path, out_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(ModelSource, "memberships", never)
+    (out_dir / "clustering").mkdir(parents=True)
+    (out_dir / "clustering" / "harvests").touch()
+    assert run_harvest.main(["--config", str(_config(tmp_path))]) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"harvests/h-\w+/harvest_config.json: cannot be written: Not a directory", error)
+
+
+def test_a_harvest_that_fails_leaves_no_directory(
+    tmp_path: Path, out_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _config(tmp_path, merge_config={"filter_dead_threshold": 2.0})
+    assert run_harvest.main(["--config", str(config)]) == 1
+    assert "no component is alive" in capsys.readouterr().err
+    assert not list((out_dir / "clustering" / "harvests").iterdir())
+
+
+@pytest.mark.slow
+def test_an_ensemble_that_has_no_config_of_its_own(harvest: HarvestPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Members added one by one, by run_merge: they can be compared, resumed, and mapped."""
+    ensemble = EnsemblePaths("e-0000abce")
+    runs = [_merge(capsys, "--harvest", harvest.harvest_id, "--pipeline-run-id", ensemble.id) for _ in range(2)]
+    assert calc_consensus.main(["--pipeline-run-id", ensemble.id]) == 0
+    mapping = json.loads(ensemble.consensus_mapping.read_text())
+    assert mapping["spd_run"] == "example:resid_mlp2"
+    assert run_pipeline.main(["--resume", ensemble.id, "--local"]) == 0
+    assert ensemble.distances("perm_invariant_hamming").is_file()
+    assert get_cluster_mapping(ensemble.directory, "best", notes=mapping["notes"]) == mapping
+    shutil.rmtree(runs[1].directory)
+    capsys.readouterr()
+    assert run_pipeline.main(["--resume", ensemble.id, "--local"]) == 1
+    assert "member 1: is not finished, and was added by a command of its own" in capsys.readouterr().err

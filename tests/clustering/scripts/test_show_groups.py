@@ -1,4 +1,4 @@
-"""What the groups of a run are active on: by hand for tokens, and on the bundled run, whose right answer is known."""
+"""What the groups of a run fire on, as text, on the bundled run, whose right answer is known."""
 
 import json
 from pathlib import Path
@@ -10,31 +10,10 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.pipeline.sources import open_source
-from spd.clustering.report.group_inputs import Selection, Strengths, describe_groups, describe_tokens
+from spd.clustering.report.text import Selection, describe_groups
 from spd.clustering.scripts.show_groups import main
 
 pytestmark = pytest.mark.slow
-
-WORDS = ["In", " the", " beginning", " God"]
-
-
-def _decode(tokens: list[int]) -> str:
-    return "".join(WORDS[token] for token in tokens)
-
-
-def test_tokens_and_contexts_by_hand() -> None:
-    tokens = np.array([[0, 1, 2, 3], [3, 1, 0, 3]])
-    values = np.zeros((8, 2))
-    values[[3, 4, 5], 1] = [0.5, 0.25, 0.25]  # " God" twice, " the" once
-    strengths = Strengths(values, values > 0.01, tokens)
-    shares, contexts = describe_tokens(strengths, 1, _decode, 2)
-    assert shares == {" God": 0.75, " the": 0.25}
-    assert contexts == ["In the beginning[ God]", "[ God] theIn God"]
-
-
-def test_a_group_that_is_never_active_has_nothing_to_show() -> None:
-    strengths = Strengths(np.zeros((4, 1)), np.zeros((4, 1), bool), np.array([[0, 1, 2, 3]]))
-    assert describe_tokens(strengths, 0, _decode, 3) == ({}, [])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,136 @@
+"""The report of many groups: how long measuring takes, how large the page is, and how quick it is in a browser.
+
+    python -m benchmarks.report [--groups 5000] [--components 10000] [--samples 131072] [--active 100]
+
+Samples are made up: groups of components that fire together, tokens that follow the groups. The browser is a real
+Chromium, started afresh, without a GPU; opening is timed by the page's own clock from navigation to the moment when
+every row is in the table, a filter and a group from the key press to the next frame.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spd.clustering.memberships import Memberships
+from spd.clustering.merge_config import MergeConfig
+from spd.clustering.merge_history import MergeHistory
+from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.grouping import from_history
+from spd.clustering.report.limits import MAX_PAGE_BYTES
+from spd.clustering.report.make import write_report
+from spd.clustering.report.samples import Samples
+from spd.machine import cpu_seconds, peak_bytes
+from spd.text import byte_count, table_lines
+
+LENGTH, VOCABULARY = 128, 4019
+
+
+def made_up_samples(n_components: int, n_groups: int, n_samples: int, active: int, seed: int = 0) -> Samples:
+    """About `active` components active on each sample, those of a group together; 24 modules."""
+    rng = np.random.default_rng(seed)
+    n_sequences = n_samples // LENGTH
+    tokens = (rng.zipf(1.3, (n_sequences, LENGTH)) - 1) % VOCABULARY
+    group_of = np.arange(n_components) % n_groups
+    rates = rng.lognormal(0, 1.2, n_groups)
+    rates *= active / (0.7 * (rates[group_of]).sum())
+    rows, columns = [], []
+    for group in range(n_groups):
+        fired = np.flatnonzero(rng.random(n_sequences * LENGTH) < min(1.0, rates[group]))
+        for component in np.flatnonzero(group_of == group):
+            kept = fired[rng.random(len(fired)) < 0.7]
+            rows.append(kept.astype(np.int32))
+            columns.append(np.full(len(kept), component, np.int32))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    order = np.lexsort((column, row))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_sequences * LENGTH))])
+    values = rng.uniform(0.05, 1, len(row)).astype(np.float32)
+    labels = [f"h.{i % 24 // 2}.mlp.{('c_fc', 'down_proj')[i % 2]}:{i // 24}" for i in range(n_components)]
+    memberships = Memberships(indptr, column[order], values, labels)
+    return Samples(
+        memberships, 0.01, "language", tokens=tokens, decode=lambda ids: [f" tok{i}" if i % 3 else f"t{i}" for i in ids]
+    )
+
+
+def made_up_history(samples: Samples, n_groups: int) -> MergeHistory:
+    """The made-up groups first, one component after the other; then nothing more."""
+    from spd.clustering.math.merge_paths import component_merges_to_pairs
+
+    n = samples.memberships.n_components
+    merges = np.array([[i % n_groups, i] for i in range(n_groups, n)])
+    pairs = component_merges_to_pairs(merges, n)
+    return MergeHistory(samples.memberships.labels, MergeConfig(iters=None), pairs, np.full(len(pairs), -0.1))
+
+
+def time_in_browser(page: Path) -> dict[str, float]:
+    """Seconds to open, and milliseconds for filters, sorting, a group and another cut (medians of five)."""
+    from tests.clustering.report import browser
+
+    with tempfile.TemporaryDirectory() as profile:
+        drivers = browser.start(Path(profile))
+        driver: Any = next(drivers)
+        browser.resize(driver, 1280, 900)
+        opened = []
+        for _ in range(3):
+            browser.open_page(driver, page)
+            opened.append(driver.execute_script("return performance.getEntriesByName('ready')[0].startTime") / 1000)
+        found = {"open (s)": float(np.median(opened))}
+        for name, action in {
+            "filter size>1 (ms)": "type('size>1')",
+            "filter *mlp.c_fc (ms)": "type('*mlp.c_fc')",
+            "filter tok77 (ms)": "type('tok77')",
+            "filter nothing (ms)": "type('')",
+            "sort by rate (ms)": "document.querySelector('th[data-key=rate] button').click()",
+            "open a group (ms)": "location.hash = 'group-' + (Number(location.hash.slice(7) || 0) + 1)",
+        }.items():
+            found[name] = float(np.median([driver.execute_async_script(_TIMED % action) for _ in range(5)]))
+        assert not browser.complaints(driver)
+        drivers.close()  # type: ignore[attr-defined]
+    return found
+
+
+_TIMED = """
+const done = arguments[arguments.length - 1];
+const box = document.getElementById("filter");
+const type = (text) => { box.value = text; box.dispatchEvent(new Event("input")); };
+const start = performance.now();
+%s;
+requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in (("groups", 5000), ("components", 10_000), ("samples", 131_072), ("active", 100)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    arguments = parser.parse_args()
+    samples = made_up_samples(arguments.components, arguments.groups, arguments.samples, arguments.active)
+    history = made_up_history(samples, arguments.groups)
+    before, started, cpu = peak_bytes(), time.perf_counter(), cpu_seconds()
+    grouping = from_history(history, len(history), "made up")
+    content = build_content(grouping, samples, Subject({"name": "made up"}, {"alpha": 1.0}, history=history))
+    measured, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.perf_counter()
+        page = write_report(content, Path(directory) / "report.html")
+        written = time.perf_counter() - started
+        rows = [
+            ["groups", f"{grouping.n_groups:,}"],
+            ["active entries", f"{samples.memberships.nnz:,}"],
+            ["measuring (s)", f"{measured:.1f}"],
+            ["measuring, CPU (s)", f"{cpu:.1f}"],
+            ["memory beyond the samples", byte_count(peak_bytes() - before)],
+            ["writing (s)", f"{written:.1f}"],
+            [f"page (at most {MAX_PAGE_BYTES >> 20} MiB)", byte_count(page.stat().st_size)],
+            ["JSON", byte_count(page.with_suffix(".json").stat().st_size)],
+        ]
+        for name, value in time_in_browser(page).items():
+            rows.append([name, f"{value:.2f}" if "(s)" in name else f"{value:.0f}"])
+    print("\n".join(table_lines([["report", "value"], *rows], numbers=False)))
+
+
+if __name__ == "__main__":
+    main()

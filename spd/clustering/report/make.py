@@ -1,0 +1,225 @@
+"""A report from beginning to end: read the directory, run the model, measure, write report.html and report.json."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.directory import Opened, open_directory
+from spd.clustering.report.effects import measure_effects
+from spd.clustering.report.exports import NeuronpediaNames, groups_csv, mapping, neuronpedia_link
+from spd.clustering.report.labels_file import read_labels, read_sample_texts
+from spd.clustering.report.limits import Limits
+from spd.clustering.report.page import render_page, too_large
+from spd.clustering.report.samples import Samples
+from spd.errors import ConfigError, SPDError
+from spd.files.atomic import atomic_write
+from spd.files.checked import write_json
+
+if TYPE_CHECKING:
+    from spd.clustering.report.model_inputs import ModelInputs
+
+logger = logging.getLogger(__name__)
+
+N_SAMPLES = 131_072
+N_EFFECTS = 20
+SOFT_THRESHOLD = 0.01
+"""Active above it, where the clustering had no threshold."""
+_SMALLER = (Limits(12, 3, 2), Limits(10, 2, 1), Limits(6, 1, 0), Limits(3, 0, 0))
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes:
+        output: where the page goes; None: report.html in the directory. Its JSON, groups.csv and mapping lie beside it.
+        labels: the user's names of groups, see labels_file.
+        samples: texts of a matrix's samples.
+        mapping: groups that are taken instead of the directory's own.
+        n_effects: for how many of the largest groups the effect is measured.
+        n_samples: on how many samples (tokens) all is measured.
+        neuronpedia: names for links; None: no links.
+    """
+
+    output: Path | None = None
+    labels: Path | None = None
+    samples: Path | None = None
+    mapping: Path | None = None
+    n_effects: int = N_EFFECTS
+    n_samples: int = N_SAMPLES
+    neuronpedia: NeuronpediaNames | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("effects", self.n_effects, 0), ("report-samples", self.n_samples, 1)):
+            if value < least:
+                raise ConfigError(f"--{name}: must be at least {least}, got {value}")
+
+
+def make_report(directory: Path | str, options: ReportOptions = ReportOptions()) -> Path:
+    """Make the report of an ensemble, a run, or a harvest with a mapping.
+
+    Returns:
+        The page. Beside it lie `<name>.json`, and groups.csv and groups_mapping.json.
+
+    Raises:
+        SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
+            A model that is gone is none: the page then says what is missing.
+    """
+    output = options.output or Path(directory).expanduser() / "report.html"
+    return write_report(report_content(directory, options), output)
+
+
+def write_report(content: dict[str, Any], page_path: Path) -> Path:
+    """Write the page and what lies beside it; places are left out until the page is small enough.
+
+    Raises:
+        SPDError: a file cannot be written.
+    """
+    page = render_page(content)
+    for limits in _SMALLER:
+        if not too_large(page):
+            break
+        content = smaller(content, limits)
+        page = render_page(content)
+    with atomic_write(page_path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_write(page_path.parent / "groups.csv") as temporary:
+        temporary.write_text(groups_csv(content), encoding="utf-8")
+    write_json(page_path.parent / "groups_mapping.json", mapping(content))
+    with atomic_write(page_path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return page_path
+
+
+def report_content(directory: Path | str, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+    """The content of report.json, nothing written.
+
+    Raises:
+        SPDError: see make_report.
+    """
+    opened = open_directory(directory, options.mapping)
+    labels, notes = read_labels(options.labels, opened.grouping) if options.labels else ({}, [])
+    missing = [*opened.missing, *notes]
+    samples, model = None, None
+    if opened.config is not None:
+        try:
+            samples, model = take_samples(opened, options)
+        except SPDError as error:
+            if options.samples is not None and str(options.samples) in str(error):
+                raise
+            missing.append(f"Nothing was measured, so there are no contexts: {error}")
+            logger.warning("the report has no contexts: %s", error)
+    effects = {}
+    if model is not None and samples is not None and options.n_effects:
+        largest = [int(place) for place in opened.grouping.by_size[: options.n_effects]]
+        effects = measure_effects(model, samples, opened.grouping, largest)
+    subject = Subject(
+        model=_model(opened, model),
+        settings=opened.settings | {"directory": opened.directory.name},
+        history=opened.history,
+        agreement=opened.agreement,
+        labels=labels,
+        missing=missing,
+    )
+    content = build_content(opened.grouping, samples, subject, effects=effects)
+    if options.neuronpedia is not None:
+        for group in content["groups"]:
+            names = [member["label"] for member in group["members"]]
+            group["neuronpedia"] = neuronpedia_link(
+                group["label"] or f"group {group['id']}", names, options.neuronpedia
+            )
+    return content
+
+
+def take_samples(opened: Opened, options: ReportOptions) -> "tuple[Samples, ModelInputs | None]":
+    """Importances of the directory's components on samples of the model, or of the user's matrix.
+
+    Raises:
+        SPDError: the model, its data, or the matrix cannot be used.
+    """
+    assert opened.config is not None
+    if opened.config.model_path is None:
+        return matrix_samples(opened, opened.config, options), None
+    if options.samples is not None:
+        raise ConfigError(f"--samples {options.samples}: texts are for a matrix of one's own, this is of a model")
+    from spd.clustering.report.model_inputs import ModelInputs, RunData
+
+    config = opened.config
+    model = ModelInputs.load(opened.config.model_path)
+    threshold = opened.config.merge_config.activation_threshold
+    samples = model.samples(
+        opened.grouping.labels,
+        SOFT_THRESHOLD if threshold is None else threshold,
+        options.n_samples,
+        seed=config.dataset_seed,
+        of_run=RunData(config.batch_size, config.micro_batch_size, config.dataset_streaming),
+    )
+    return samples, model
+
+
+def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportOptions) -> Samples:
+    """A matrix of the user's own, with the values that it holds.
+
+    Raises:
+        SPDError: it cannot be read, or lacks a component of the groups.
+    """
+    import numpy as np
+
+    from spd.clustering.harvest.from_file import read_activations
+    from spd.clustering.memberships import Memberships
+
+    assert config.activations_path is not None
+    soft = config.merge_config.model_copy(
+        update={"activation_threshold": None, "filter_dead_threshold": 0.0, "module_name_filter": None}
+    )
+    limit = min(config.batch_size, options.n_samples)
+    found = read_activations(Path(config.activations_path), config.replaced(merge_config=soft, batch_size=limit))
+    place = {label: at for at, label in enumerate(found.labels)}
+    labels = opened.grouping.labels
+    lacking = [label for label in labels if label not in place]
+    if lacking:
+        raise SPDError(
+            f"{config.activations_path}: lacks {len(lacking)} components of the groups, {lacking[0]!r} first"
+        )
+    matrix = found.to_scipy()[:, [place[label] for label in labels]].tocsr()
+    matrix.sort_indices()
+    values = matrix.data.astype(np.float32) if found.is_soft else None
+    memberships = Memberships(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, list(labels))
+    threshold = config.merge_config.activation_threshold
+    texts = read_sample_texts(options.samples, memberships.n_samples) if options.samples else []
+    about: dict[str, object] = {"dataset": Path(config.activations_path).name}
+    return Samples(memberships, threshold or 0.0, "matrix", texts=texts, about=about)
+
+
+def smaller(content: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """The same with fewer places of each group, and a sentence that says so."""
+    groups = []
+    for group in content["groups"]:
+        kept, per_band = [], dict.fromkeys(range(1, 5), 0)
+        for at, context in enumerate(group.get("contexts", [])):
+            band = context["band"]
+            if band == 0 and at < limits.n_top:
+                kept.append(context)
+            elif band and per_band[band] < limits.n_per_band:
+                per_band[band] += 1
+                kept.append(context)
+        members = [
+            member | {name: member[name][: limits.n_member] for name in ("strongest", "while_firing") if name in member}
+            for member in group["members"]
+        ]
+        groups.append(group | {"contexts": kept, "members": members} if "contexts" in group else group)
+    return content | {"groups": groups, "left_out": limits.left_out()}
+
+
+def _model(opened: Opened, model: "ModelInputs | None") -> dict[str, Any]:
+    config = opened.config
+    run = None if config is None else config.spd_run
+    return {
+        "name": run or opened.directory.name,
+        "run": run,
+        "task": None if model is None else model.info.config.task_config.task_name,
+    }

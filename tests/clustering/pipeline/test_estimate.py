@@ -1,0 +1,30 @@
+"""What a plan says: a matrix is read as it will be, not sixteen of its samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.memberships import Memberships
+from spd.clustering.pipeline.estimate import estimate_member
+from spd.clustering.pipeline.sources import open_source
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_tokens", "expected"), [(50_000, None, 20_000), (5000, None, 5000), (50_000, 700, 700)]
+)
+def test_samples_of_a_matrix(tmp_path: Path, batch_size: int, n_tokens: int | None, expected: int) -> None:
+    np.save(tmp_path / "x.npy", (np.random.default_rng(0).random((20_000, 6)) < 0.5).astype(np.float32))
+    config = ClusteringRunConfig(activations_path=str(tmp_path / "x.npy"), batch_size=batch_size, n_tokens=n_tokens)
+    found = estimate_member(config, open_source(config))
+    assert found.n_samples == expected
+    assert found.n_components == 6
+    assert found.mean_active == pytest.approx(3, abs=0.3)
+
+
+def test_samples_of_saved_memberships(tmp_path: Path) -> None:
+    active = np.random.default_rng(0).random((900, 6)) < 0.5
+    Memberships.from_activations(active, [f"m:{i}" for i in range(6)], None).save(tmp_path / "m.npz")
+    config = ClusteringRunConfig(activations_path=str(tmp_path / "m.npz"), batch_size=16)
+    assert estimate_member(config, open_source(config)).n_samples == 900
