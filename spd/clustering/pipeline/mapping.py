@@ -15,7 +15,7 @@ from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
 from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
 from spd.clustering.storage import EnsemblePaths, RunPaths
-from spd.errors import MissingFileError, SPDError
+from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
 
 logger = logging.getLogger(__name__)
@@ -217,8 +217,13 @@ def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.
 
 def _spd_run(*configs: Path) -> str | None:
     """What the first config that is there says; None, with a warning, where there is none."""
+    problem = f"{configs[0]}: not found"
     for path in configs:
-        if path.is_file():
+        try:
             return ClusteringRunConfig.from_file(path).spd_run
-    logger.warning("%s: not found, so spd_run is null", configs[0])
+        except MissingFileError:
+            continue
+        except ConfigError as error:
+            problem = str(error)
+    logger.warning("%s, so spd_run is null", problem)
     return None

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,9 +16,10 @@ from spd.clustering.pipeline.comparison import MERGE_ARRAY, distances_are_curren
 from spd.clustering.pipeline.mapping import get_cluster_mapping
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.scripts import calc_consensus, run_clustering
-from spd.clustering.storage import RunPaths
+from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
+from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
+from spd.files.checked import read_npz
 from tests.clustering.pipeline.place import METHOD, Place, copied, start, write_activations, write_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
@@ -256,3 +258,33 @@ def test_an_ensemble_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert mapping["clusters"] == get_cluster_mapping(run.directory, iteration)["clusters"]
         assert (mapping["ensemble_id"], mapping["run_idx"]) == (place.ensemble.ensemble_id, None)
     assert RunPaths.at(run.directory).history == run.history
+
+
+def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
+    """As another program leaves it: its members are known by the paths of their histories only."""
+    paths, runs = place.ensemble, place.runs()
+    expected = read_npz(paths.distances(METHOD))["distances"]
+    meta = {name: value for name, value in json.loads(paths.meta.read_text()).items() if "members" not in name}
+    paths.meta.write_text(
+        json.dumps({**meta, "origin_paths": [f"/elsewhere/{run.run_id}/history.zip" for run in runs]})
+    )
+    for gone in (paths.registry, paths.distances(METHOD), paths.stable_groups, paths.clustering_run_config):
+        gone.unlink()
+    shutil.rmtree(paths.directory / "made_from")
+    for run in runs:
+        run.config.write_text('{"of": "another form"}')
+    for _ in range(2):  # our own ensemble_meta.json replaces theirs
+        assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
+    np.testing.assert_array_equal(read_npz(paths.distances(METHOD))["distances"], expected)
+    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id]) == 0
+    assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
+    assert get_cluster_mapping(paths.directory, "best")["clusters"]
+
+
+def test_an_ensemble_of_another_tool(golden: Path, out_dir: Path) -> None:
+    shutil.copytree(golden / "expected" / "harvest_split" / "clustering", out_dir / "clustering")
+    paths = EnsemblePaths("e-4d3c2b1a")
+    assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
+    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id, "--iteration", "100"]) == 0
+    for run_idx in (None, 2):
+        assert get_cluster_mapping(paths.directory, 100, run_idx=run_idx)["clusters"]
