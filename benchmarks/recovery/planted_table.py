@@ -31,6 +31,7 @@ def planted_table(names: list[str], n: int, n_samples: int, n_active: float, see
         cells = (f"**{v:.4f}**" if v >= best - 5e-5 and "told" not in m else f"{v:.4f}" for m, v in means.items())
         yield f"| {name} | " + " | ".join(cells) + " |"
     yield "\n| kind | true groups | found | adjusted Rand | BCubed F | with secondary | joined: shuffled | shifted |"
+    yield "|---|---|---|---|---|---|---|---|"
     for name, rows in ours.items():
         mean = np.mean(rows, axis=0)
         yield (
