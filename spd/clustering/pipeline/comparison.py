@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
-from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble, origin_histories
 from spd.clustering.pipeline.provenance import (
     Fingerprints,
     Manifest,
@@ -24,7 +24,7 @@ from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths, checked_method
 from spd.errors import DamagedFileError, MemberFailedError, MissingFileError
-from spd.files.checked import read_npz, write_json, write_npz
+from spd.files.checked import read_json, read_npz, write_json, write_npz
 from spd.files.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,27 @@ SECONDS_TO_COLLECT = 3600.0
 
 
 def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
-    """All members, by index.
+    """All members, by index. Of an ensemble that no registry knows, as another program leaves it, those that its own
+    ensemble_meta.json names.
 
     Raises:
-        MissingFileError: the ensemble is not registered.
+        MissingFileError: the ensemble is not registered, and names no members.
     """
-    members = get_members(paths.ensemble_id, path=paths.registry)
+    members = get_members(paths.ensemble_id, path=paths.registry) or _named_members(paths)
     if not members:
         raise MissingFileError(f"the ensemble {paths.ensemble_id} is not registered in {paths.registry}")
     return members
+
+
+def _named_members(paths: EnsemblePaths) -> list[RegisteredMember]:
+    if not paths.meta.is_file():
+        return []
+    meta = read_json(paths.meta)
+    if isinstance(meta.get("members"), list):  # as we write it
+        named = [(int(member["idx"]), str(member["clustering_run_id"])) for member in meta["members"]]
+    else:
+        named = [(idx, path.parent.name) for idx, path in enumerate(origin_histories(paths.directory) or [])]
+    return [RegisteredMember(idx, run_id, "done") for idx, run_id in named]
 
 
 def finished_members(paths: EnsemblePaths) -> list[RegisteredMember]:
@@ -84,11 +96,14 @@ def _missing(idxs: list[int]) -> str:
     return f" (missing: {', '.join(map(str, idxs))})" if idxs else ""
 
 
-def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None) -> ProductState:
+def product_state(
+    paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None, sources: Fingerprints | None = None
+) -> ProductState:
     """Whether a product is whole and of today's finished members.
 
     Args:
         settings: that it should be made with; None: any.
+        sources: that it should be made from; None: the histories of the finished members.
 
     Returns:
         `unknown` where it has no manifest, as older versions and other programs leave it.
@@ -99,7 +114,9 @@ def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] |
     if not has_manifest(paths.manifest(product)):
         return "unknown"
     manifest = read_manifest(paths.manifest(product))
-    if manifest is None or not manifest.is_of(settings, history_fingerprints(paths, finished_members(paths))):
+    if sources is None:
+        sources = history_fingerprints(paths, finished_members(paths))
+    if manifest is None or not manifest.is_of(settings, sources):
         return "stale"
     return "stale" if manifest.lost(paths.directory) else "current"
 

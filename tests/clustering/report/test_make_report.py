@@ -212,3 +212,19 @@ def test_directories_that_are_none(tmp_path: Path, run: Path, capsys: pytest.Cap
     (tmp_path / "history.zip").write_bytes(b"PK\x03\x04 not really")
     assert main([str(tmp_path)]) == 1
     assert "history.zip" in capsys.readouterr().err
+
+
+def test_a_page_to_a_stream_has_nothing_beside_it(
+    matrix: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "page"
+    link.symlink_to("/dev/stdout")
+    assert main([str(matrix), "--output", str(link)]) == 0
+    assert capfd.readouterr().out.rstrip().endswith("</html>")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_the_page_and_its_data_have_two_names(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(matrix), "--output", str(tmp_path / "report.json")]) == 1
+    assert "--output: is a page, such as report.html" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
