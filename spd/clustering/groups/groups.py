@@ -10,11 +10,16 @@ from jaxtyping import Float64, Int64
 from spd.clustering.groups.file import read_groups, write_groups
 from spd.clustering.groups.record import GroupsRecord
 from spd.errors import SPDError
+from spd.text import html_card
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from spd.clustering.memberships import Memberships
+
+
+_N_ROWS = 20
+"""Groups that a notebook shows."""
 
 
 class Groups(GroupsRecord):
@@ -120,6 +125,24 @@ class Groups(GroupsRecord):
                 "n_secondary": n_secondary,
             }
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many groups, and the largest of them."""
+        shown = min(int((self.sizes > 1).sum()), _N_ROWS)
+        facts = {
+            "components": self.n_components,
+            "groups of two or more": int((self.sizes > 1).sum()),
+            "alone": int((self.sizes == 1).sum()),
+            "found on samples": self.n_samples,
+        }
+        rows = []
+        for group in range(shown):
+            inside = self.members(group)
+            confidence = f"{self.confidence[inside].mean():.2f}"
+            labels = ", ".join(self.labels[i] for i in inside[:3]) + (", ..." if len(inside) > 3 else "")
+            rows.append([str(group), str(len(inside)), f"{self.firing_rate[group]:.2%}", confidence, labels])
+        columns = ["group", "size", "fires on", "mean confidence", "components"]
+        return html_card("Groups", facts, columns, rows, int((self.sizes > 1).sum()))
 
     def save(self, path: Path | str) -> None:
         """Write groups.json, whole or not at all; its layout: file.py.

@@ -118,7 +118,9 @@ def _verdicts(groups: Groups, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
     for group in np.flatnonzero(sizes > 1):
         mean = total[group] / sizes[group]
         verdict = "sure" if mean >= SURE else "likely" if mean >= LIKELY else "doubtful"
-        text = f"another member of it truly belongs to one of its components with probability {mean:.2f} on average"
+        text = (
+            f"a component and another member of its group truly belong together with probability {mean:.2f} on average"
+        )
         found[int(group)] = (verdict, text)
     return found
 
