@@ -8,6 +8,7 @@ Directories of older versions hold no record: their config is compared, and thei
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ from spd.errors import ConfigError, MissingFileError, SPDError
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_EFFECT = ("wandb_project", "wandb_entity", "logging_intervals", "micro_batch_size")
+_WITHOUT_EFFECT = re.compile(
+    r"wandb_project|wandb_entity|logging_intervals\..*|micro_batch_size|merge_options\.memory_limit_gb"
+)
 """Fields of a run's config that do not change its result."""
 
 
@@ -93,10 +96,9 @@ def _check_config(paths: RunPaths, manifest: Manifest | None, config: Clustering
     except SPDError as error:
         _start_again(paths, str(error))
         return False
-    was, now = (dict(_flat(one.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT)))) for one in (stored, config))
-    changes = [
-        f"{key}: {was.get(key)!r}, now {now.get(key)!r}" for key in {**was, **now} if was.get(key) != now.get(key)
-    ]
+    was, now = (dict(_flat(one.model_dump(mode="json"))) for one in (stored, config))
+    differing = [key for key in {**was, **now} if was.get(key) != now.get(key) and not _WITHOUT_EFFECT.fullmatch(key)]
+    changes = [f"{key}: {was.get(key)!r}, now {now.get(key)!r}" for key in differing]
     if changes:
         raise ConfigError(
             f"{paths.directory}: was made with another config ({'; '.join(changes)}): put the config back, start a new "

@@ -52,7 +52,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.mapping import get_cluster_mapping
-    from spd.files.atomic import write_output
+    from spd.files.atomic import is_stream, write_output
 
     mapping = get_cluster_mapping(
         arguments.directory,
@@ -66,7 +66,8 @@ def _body(arguments: argparse.Namespace) -> None:
         print(text)
         return
     write_output(arguments.output, f"{text}\n")
-    print(arguments.output)
+    if not is_stream(arguments.output):  # whoever reads /dev/stdout reads JSON
+        print(arguments.output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -178,7 +178,8 @@ def test_an_edited_config_is_refused(
 def test_a_config_that_changes_no_result_may_change(place: Place) -> None:
     run = place.runs()[0]
     config = ClusteringRunConfig.from_file(run.config)
-    assert is_whole(run, config.replaced(logging_intervals={"stat": 5}, wandb_project="mine"), None)
+    changes = {"logging_intervals": {"stat": 5}, "wandb_project": "mine", "merge_options": {"memory_limit_gb": 3.0}}
+    assert is_whole(run, config.replaced(**changes), None)
 
 
 def test_a_finished_member_asked_for_with_another_config(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
