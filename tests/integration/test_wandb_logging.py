@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.groups import find_groups
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_history import MergeHistory
@@ -58,7 +59,7 @@ def merge_and_log(
             config.merge_config, memberships, memberships.labels, tracker, rng=np.random.default_rng(0)
         )
         history.save(paths.history)
-        tracker.finished(history)
+        tracker.finished(history, find_groups(memberships, control=False))
     return history
 
 
@@ -69,6 +70,7 @@ def test_everything_asked_for_arrives(
     assert "W&B" not in caplog.text
     run = wandb_server.runs[f"me/proj/{RUN_ID}"]
     assert run.exit_code == 0
+    assert [line["n_groups_found"] for line in run.history if "n_groups_found" in line] == [5]
     assert run.group == ENSEMBLE_ID
     assert run.tags == ["clustering", "task:lm", "model:abcd1234", f"ensemble_id:{ENSEMBLE_ID}", "assigned_idx:3"]
     assert run.config["merge_config"]["merge_pair_sampling_method"] == "range"
