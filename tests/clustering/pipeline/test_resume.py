@@ -188,6 +188,22 @@ def test_an_edited_config_is_refused(
     assert not place.runs()[0].history.exists()
 
 
+@pytest.mark.parametrize("damage", [cut_short, empty, Path.unlink], ids=lambda damage: damage.__name__)
+def test_the_config_of_a_run_is_written_again(place: Place, damage: Callable[[Path], None]) -> None:
+    run = place.runs()[0]
+    content = run.config.read_bytes()
+    damage(run.config)
+    assert is_whole(run, None, None)
+    assert run.config.read_bytes() == content
+
+
+def test_an_edited_config_of_a_run_is_refused(place: Place) -> None:
+    run = place.runs()[0]
+    run.config.write_text(run.config.read_text().replace('"batch_size": 300', '"batch_size": 200'))
+    with pytest.raises(SPDError, match=r"was edited after the run was made \(batch_size: 300, now 200\): put it back"):
+        is_whole(run, None, None)
+
+
 def test_a_config_that_changes_no_result_may_change(place: Place) -> None:
     run = place.runs()[0]
     config = ClusteringRunConfig.from_file(run.config)
