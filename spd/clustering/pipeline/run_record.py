@@ -4,10 +4,12 @@ A run directory binds its history to one config and to one content of the files 
 run is refused in a sentence that says what differs. What is damaged (a history cut short, a record that cannot be read)
 is put aside, with a warning, and made again from the start: the same config and data give the same result.
 
-Directories of older versions hold no record: their config is compared, and their history is read.
+Directories of older versions hold no record: their config is compared, and their history is read; what they have not
+finished is made again.
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,9 @@ from spd.errors import ConfigError, MissingFileError, SPDError
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_EFFECT = ("wandb_project", "wandb_entity", "logging_intervals", "micro_batch_size")
+_WITHOUT_EFFECT = re.compile(
+    r"wandb_project|wandb_entity|logging_intervals\..*|micro_batch_size|merge_options\.memory_limit_gb"
+)
 """Fields of a run's config that do not change its result."""
 
 
@@ -45,7 +49,7 @@ def complete_record(paths: RunPaths) -> None:
         begun = Manifest.read(paths.manifest)
     except MissingFileError:  # begun by an older version
         begun = Manifest({"config": ClusteringRunConfig.from_file(paths.config).model_dump(mode="json")})
-    files = [paths.history, *sorted(paths.plots.glob("*.png"))]
+    files = [paths.history, paths.groups, *sorted(paths.plots.glob("*.png"))]
     Manifest(begun.settings, begun.sources, fingerprints_of(files, paths.directory)).write(paths.manifest)
 
 
@@ -64,8 +68,10 @@ def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Finger
     manifest = None
     try:
         manifest = Manifest.read(paths.manifest)
-    except MissingFileError:
-        pass
+    except MissingFileError as error:
+        if not paths.history.exists():  # nobody knows of which data the memberships in its checkpoint are
+            _start_again(paths, str(error))
+            return False
     except SPDError as error:
         _start_again(paths, str(error))
         return False
@@ -82,7 +88,7 @@ def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Finger
     if problem is not None:
         logger.warning("%s: %s; kept as %s, the run is made again", paths.history, problem, _put_aside(paths.history))
         return False
-    return is_finished(paths) and not _figures_are_lost(paths, manifest)
+    return is_finished(paths) and not _products_are_lost(paths, manifest)
 
 
 def _check_config(paths: RunPaths, manifest: Manifest | None, config: ClusteringRunConfig) -> bool:
@@ -129,9 +135,12 @@ def _check_config_file(paths: RunPaths, manifest: Manifest) -> None:
 
 def _changes(was: ClusteringRunConfig, now: ClusteringRunConfig) -> str:
     """How two configs differ in what changes a result; empty where they do not."""
-    before, after = (dict(_flat(one.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT)))) for one in (was, now))
+    before, after = (dict(_flat(one.model_dump(mode="json"))) for one in (was, now))
     names = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return "; ".join(f"{key}: {before.get(key)!r}, now {after.get(key)!r}" for key in names)
+    changes = [
+        f"{key}: {before.get(key)!r}, now {after.get(key)!r}" for key in names if not _WITHOUT_EFFECT.fullmatch(key)
+    ]
+    return "; ".join(changes)
 
 
 def _history_problem(paths: RunPaths, manifest: Manifest | None) -> str | None:
@@ -146,12 +155,14 @@ def _history_problem(paths: RunPaths, manifest: Manifest | None) -> str | None:
     return None
 
 
-def _figures_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
-    """Whether a figure is gone; the run then is unfinished again. They are drawn from the memberships, which are
-    harvested again."""
+def _products_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
+    """Whether the groups or a figure are gone; the run then is unfinished again. They are made from the memberships,
+    which are harvested again."""
     lost = manifest.lost(paths.directory) if manifest is not None else []
     if lost:
-        logger.warning("%s: %s is lost or damaged: drawn again", paths.directory, ", ".join(lost))
+        logger.warning("%s: %s is lost or damaged: made again", paths.directory, ", ".join(lost))
+        if paths.groups.name in lost and paths.groups.exists():
+            logger.warning("%s: kept as %s", paths.groups, _put_aside(paths.groups))
         paths.checkpoint.mkdir(exist_ok=True)
     return bool(lost)
 

@@ -95,6 +95,24 @@ def test_a_matrix_with_texts(matrix: Path, tmp_path: Path) -> None:
     assert largest["firing_rate"] == pytest.approx((values[:, members] > 0.01).any(axis=1).mean(), rel=1e-5)
 
 
+def test_a_run_with_groups(matrix: Path, tmp_path: Path) -> None:
+    groups_room = pytest.importorskip("spd.clustering.groups")
+    copy = tmp_path / "c-0000000c"
+    shutil.copytree(matrix, copy)
+    config = ClusteringRunConfig.from_file(copy / "clustering_run_config.json")
+    memberships = open_source(config).memberships(config)
+    groups = groups_room.find_groups(memberships, control=False)
+    groups.save(copy / "groups.json")
+    assert main([str(copy)]) == 0
+    content = _report(copy)
+    assert [(group["id"], group["size"]) for group in content["groups"]] == list(enumerate(groups.sizes.tolist()))
+    assert content["settings"]["firing_rule"] == "posterior above 1/2"
+    for group in content["groups"]:
+        fires = groups.firing(group["id"], memberships) > 0.5
+        assert group["firing_rate"] == pytest.approx(fires.mean(), abs=2 / len(fires))
+        assert group["confidence"] == pytest.approx(groups.confidence[groups.members(group["id"])].mean(), abs=1e-3)
+
+
 def test_an_ensemble(matrix: Path, tmp_path: Path) -> None:
     config = ClusteringRunConfig.from_file(matrix / "clustering_run_config.json")
     memberships = open_source(config).memberships(config)
