@@ -1,7 +1,7 @@
 """The tables of docs/recovery.md.
 
-    python -m benchmarks.recovery [--components 1000] [--samples 10000] [--seeds 3] [--first-seed 10] [--kinds NAME,...]
-                                  [--tables planted,alpha,calibration,real] [--importances FILE ...]
+    python -m benchmarks.recovery [--components 300] [--samples 6000] [--active 12] [--seeds 1] [--first-seed 10]
+                                  [--kinds NAME,...] [--tables planted,alpha,calibration,real] [--importances FILE ...]
 
 Columns of the planted table: adjusted mutual information with the truth (1: equal, 0: chance) of `find_groups`; the MDL
 minimum of a greedy merge (alpha 1); average linkage on Jaccard distances at its best mean silhouette, and where it is
@@ -23,10 +23,10 @@ CONFIGS = Path(__file__).resolve().parents[2] / "spd" / "clustering" / "configs"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--components", type=int, default=1000)
-    parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--active", type=float, default=30.0, help="components active on a sample")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--components", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=6000)
+    parser.add_argument("--active", type=float, default=12.0, help="components active on a sample")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=10)
     parser.add_argument("--kinds", default=",".join(KINDS), help="separated by commas")
     parser.add_argument("--tables", default="planted,alpha,calibration,real")

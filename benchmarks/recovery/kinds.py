@@ -20,6 +20,8 @@ kind but the first few breaks an assumption of one method or another:
     rare             groups fire 6 to 40 times in all
     rivals           groups come in pairs that never fire together, though each fires in the same fifth of the samples
     fading           each member is active in the first, or the last, two thirds of the data only
+    unseen ...       made when the method was finished, and run once: cascades (a group sets off another in 30% of its
+                     firings), topics with noise and overlap, strengths in noisy bursts
 """
 
 from dataclasses import dataclass
@@ -42,7 +44,8 @@ class Kind:
         overlap: share of the components that also fire with other groups.
         n_other: how many other groups those fire with.
         other_keep: how often, as a share of their own keep.
-        firing: how groups fire: "independent", "topics", "nested", "uneven", "bursts", "rivals".
+        firing: how groups fire: "independent", "topics", "nested", "uneven", "bursts", "rivals",
+            "cascade".
         following: how members follow: "independent", "exclusive", "strength", "fading".
         n_always: components that are active on 70% of everything.
         relative_spurious: spurious activations per firing of the component's own group.
@@ -79,6 +82,9 @@ KINDS = {
     "rare": Kind(rates="rare", spurious=1e-5),
     "rivals": Kind(firing="rivals"),
     "fading": Kind(following="fading"),
+    "unseen cascade": Kind(firing="cascade"),
+    "unseen mixed": Kind(spurious=1e-3, firing="topics", overlap=0.1),
+    "unseen noisy bursts": Kind(spurious=1e-3, firing="bursts", following="strength"),
 }
 
 
@@ -175,6 +181,9 @@ def _fire(kind: Kind, rates: np.ndarray, n_samples: int, rng: np.random.Generato
         child = rng.permutation(k)[: k // 2]
         parent = np.resize(np.setdiff1d(np.arange(k), child), len(child))
         fires[:, child] = fires[:, parent] & (rng.random((n_samples, len(child))) < 0.5)
+    if kind.firing == "cascade":
+        order = rng.permutation(k)
+        fires[:, order[1::2]] |= fires[:, order[: 2 * (k // 2) : 2]] & (rng.random((n_samples, k // 2)) < 0.3)
     if kind.firing == "rivals":
         order = rng.permutation(k)
         first, second = order[: k // 2], order[k // 2 : 2 * (k // 2)]
