@@ -10,36 +10,22 @@ least one of them is active.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
+    from spd.clustering.groups import Groups
     from spd.clustering.merge_history import MergeHistory
 
 _LEAST_PROBABILITY = 1e-6
 SURE, LIKELY = 0.9, 0.5
 ANY, POSTERIOR = "any component active", "posterior above 1/2"
-
-
-class GroupsLike(Protocol):
-    """What is needed of `spd.clustering.groups.Groups`."""
-
-    labels: list[str]
-    group_of: np.ndarray
-    n_groups: int
-    firing_rate: np.ndarray
-    p_active: np.ndarray
-    p_noise: np.ndarray
-    confidence: np.ndarray
-    secondary: Sequence[tuple[int, int, float]]
-    nested: Sequence[tuple[int, int, float]]
-    joins: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +84,7 @@ class Grouping:
         return np.lexsort((self.ids, -sizes))
 
 
-def from_groups(groups: GroupsLike, method: str = "groups found by their code") -> Grouping:
+def from_groups(groups: "Groups", method: str = "groups found by their code") -> Grouping:
     """Of `find_groups`: its firing is a posterior."""
     group_of = np.asarray(groups.group_of, np.int64)
     p, q, rate = (
@@ -125,7 +111,7 @@ def from_groups(groups: GroupsLike, method: str = "groups found by their code") 
     )
 
 
-def _verdicts(groups: GroupsLike, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
+def _verdicts(groups: "Groups", sizes: np.ndarray) -> dict[int, tuple[str, str]]:
     """By the mean confidence of a group's components; none for a component alone."""
     total = np.bincount(groups.group_of, groups.confidence, minlength=groups.n_groups)
     found = {}
