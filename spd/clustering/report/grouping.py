@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spd.clustering.groups import Groups
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
-    from spd.clustering.groups import Groups
     from spd.clustering.merge_history import MergeHistory
 
 _LEAST_PROBABILITY = 1e-6
@@ -84,7 +84,7 @@ class Grouping:
         return np.lexsort((self.ids, -sizes))
 
 
-def from_groups(groups: "Groups", method: str = "groups found by their code") -> Grouping:
+def from_groups(groups: Groups, method: str = "groups found by their code") -> Grouping:
     """Of `find_groups`: its firing is a posterior."""
     group_of = np.asarray(groups.group_of, np.int64)
     p, q, rate = (
@@ -111,7 +111,7 @@ def from_groups(groups: "Groups", method: str = "groups found by their code") ->
     )
 
 
-def _verdicts(groups: "Groups", sizes: np.ndarray) -> dict[int, tuple[str, str]]:
+def _verdicts(groups: Groups, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
     """By the mean confidence of a group's components; none for a component alone."""
     total = np.bincount(groups.group_of, groups.confidence, minlength=groups.n_groups)
     found = {}

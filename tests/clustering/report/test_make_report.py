@@ -224,6 +224,11 @@ def test_a_page_to_a_stream_has_nothing_beside_it(
     assert list(tmp_path.iterdir()) == [link]
 
 
+def test_where_nothing_can_be_written(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(matrix), "--output", "/dev/null/report.html"]) == 1
+    assert capsys.readouterr().err == "error: /dev/null: cannot be written: /dev/null is not a directory\n"
+
+
 def test_the_page_and_its_data_have_two_names(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(matrix), "--output", str(tmp_path / "report.json")]) == 1
     assert "--output: is a page, such as report.html" in capsys.readouterr().err
