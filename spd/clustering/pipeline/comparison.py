@@ -13,6 +13,7 @@ import numpy as np
 
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, output_of
 from spd.clustering.pipeline.provenance import (
     Fingerprints,
     Manifest,
@@ -45,6 +46,8 @@ def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
     Raises:
         MissingFileError: the ensemble is not registered.
     """
+    if isinstance(paths, ForeignEnsemble):
+        return paths.members
     members = get_members(paths.ensemble_id, path=paths.registry)
     if not members:
         raise MissingFileError(f"the ensemble {paths.ensemble_id} is not registered in {paths.registry}")
@@ -77,6 +80,8 @@ def read_ensemble(
         logger.warning(
             "%s: compares %d of %d members%s", paths.ensemble_id, len(finished), len(members), _missing(missing)
         )
+    if isinstance(paths, ForeignEnsemble):
+        return finished, paths.read()
     return finished, MergeHistoryEnsemble([MergeHistory.read(paths.run(member.run_id).history) for member in finished])
 
 
@@ -167,24 +172,34 @@ def _write_merge_array(
     write_json(paths.meta, metadata)
 
 
-def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = False) -> Path:
+def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = False, output: Path | None = None) -> Path:
     """Compare the finished members by one method; write distances_<method>.npz and .png.
 
+    Args:
+        output: the directory to write them into, and nothing else; None: the ensemble's own, with its merge array.
+
     Raises:
-        SPDError: see read_ensemble; the method is not known; a file cannot be written.
+        SPDError: see read_ensemble; the method is not known; a file cannot be written; the ensemble is another
+            program's and there is no output.
     """
     checked_method(method)
+    target = output_of(paths, output)
+    files = [target.distances(method), target.distances_figure(method)]
+    if output is not None:
+        check_replaceable(target, distances_product(method), files)
     sources = history_fingerprints(paths, finished_members(paths))
-    ensemble = collect_ensemble(paths, require_all=require_all)
+    if output is None:
+        ensemble = collect_ensemble(paths, require_all=require_all)
+    else:
+        _, ensemble = read_ensemble(paths, require_all=require_all)
     distances = ensemble.get_distances(method)  # type: ignore[arg-type]
-    write_npz(paths.distances(method), {"distances": distances})
+    write_npz(target.distances(method), {"distances": distances})
     from spd.clustering.plotting.figures import save_distance_figure
 
     with best_effort(f"the figure of {method}"):
-        save_distance_figure(paths.distances_figure(method), distances, method, ensemble.c_components)
-    files = [paths.distances(method), paths.distances_figure(method)]
-    record_product(paths, distances_product(method), {"method": method}, sources, files)
-    return paths.distances(method)
+        save_distance_figure(target.distances_figure(method), distances, method, ensemble.c_components)
+    record_product(target, distances_product(method), {"method": method}, sources, files)
+    return target.distances(method)
 
 
 def distances_product(method: str) -> str:

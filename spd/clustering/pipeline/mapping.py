@@ -3,29 +3,32 @@
 A cluster is named by its index at that iteration; a component that is alone has null.
 """
 
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import Cut, cut_members, find_consensus
+from spd.clustering.consensus.mapping_form import MappingFormat, in_format
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
+from spd.clustering.pipeline.foreign import ForeignEnsemble, ensemble_at, model_of
 from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
-
-logger = logging.getLogger(__name__)
 
 Iteration = int | Literal["best"]
 Clusters = dict[str, int | None]
 
 
 def get_cluster_mapping(
-    directory: Path | str, iteration: Iteration, *, run_idx: int | None = None, notes: str = ""
+    directory: Path | str,
+    iteration: Iteration,
+    *,
+    run_idx: int | None = None,
+    notes: str = "",
+    format: MappingFormat = "spd",
 ) -> dict[str, Any]:
     """The clusters of a run directory or of an ensemble directory.
 
@@ -34,6 +37,7 @@ def get_cluster_mapping(
         iteration: the state after this merge (negative: counted from the end), or "best": at the least MDL.
         run_idx: for an ensemble: which member; None: the consensus of all.
         notes: free text, kept in the mapping.
+        format: under which key the model is named: `spd`: spd_run, `pd`: pd_run.
 
     Returns:
         {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: before any merge, which
@@ -46,9 +50,9 @@ def get_cluster_mapping(
             or there is no consensus yet.
     """
     directory = Path(directory).absolute()
-    run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
+    run, ensemble = RunPaths.at(directory), ensemble_at(directory)
     if ensemble.meta.is_file() or ensemble.merge_array.is_file() or _is_registered(ensemble):
-        return _ensemble_mapping(ensemble, iteration, run_idx, notes)
+        return in_format(_ensemble_mapping(ensemble, iteration, run_idx, notes), format)
     if not run.history.is_file():
         reason = (
             f"holds neither {run.history.name} nor {ensemble.meta.name}" if directory.is_dir() else "does not exist"
@@ -57,13 +61,14 @@ def get_cluster_mapping(
     if run_idx is not None:
         raise SPDError(f"{directory}: is a run, not an ensemble, and has no member {run_idx}")
     n_merges, clusters = _history_clusters(run.history, iteration)
-    return {
+    mapping = {
         "clustering_run_id": directory.name,
         "notes": notes,
         "spd_run": _spd_run(run.config),
         "iteration": n_merges - 1 if n_merges else None,
         "clusters": clusters,
     }
+    return in_format(mapping, format)
 
 
 def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
@@ -123,6 +128,10 @@ def _member_clusters(
 
 def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
     """The consensus that was made when every member was cut at its own least MDL."""
+    if isinstance(paths, ForeignEnsemble):
+        _, ensemble = read_ensemble(paths)
+        consensus = find_consensus(cut_members(list(ensemble)))
+        return _clusters(consensus.labels, consensus.consensus)
     path = paths.consensus_mapping
     how = (
         f"make it by python -m spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or "
@@ -191,6 +200,8 @@ def _member_indices(meta: dict[str, Any]) -> list[int]:
 
 def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPaths]:
     """By index: from the metadata, or from the registry, which is all that goodfire-ai/spd writes; {} without both."""
+    if isinstance(paths, ForeignEnsemble):
+        return paths.checked_runs()
     members = meta.get("members")
     if isinstance(members, list):
         return {int(member["idx"]): paths.run(str(member["clustering_run_id"])) for member in members}
@@ -216,9 +227,5 @@ def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.
 
 
 def _spd_run(*configs: Path) -> str | None:
-    """What the first config that is there says; None, with a warning, where there is none."""
-    for path in configs:
-        if path.is_file():
-            return ClusteringRunConfig.from_file(path).spd_run
-    logger.warning("%s: not found, so spd_run is null", configs[0])
-    return None
+    """What the first config that is there says, else the harvests; None, with a warning, where nothing does."""
+    return model_of([config.parent for config in configs])

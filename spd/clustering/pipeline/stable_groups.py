@@ -9,6 +9,7 @@ from spd.clustering import consensus
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import history_fingerprints, product_state, read_ensemble, record_product
 from spd.clustering.pipeline.ensemble import stored_run_config
+from spd.clustering.pipeline.foreign import check_replaceable, ensemble_model, output_of
 from spd.clustering.pipeline.provenance import read_manifest
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
@@ -40,12 +41,17 @@ class StableGroupsSettings:
 
 
 def write_stable_groups(
-    paths: EnsemblePaths, settings: StableGroupsSettings | None = None, *, require_all: bool = False
+    paths: EnsemblePaths,
+    settings: StableGroupsSettings | None = None,
+    *,
+    require_all: bool = False,
+    output: Path | None = None,
 ) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
         settings: None: the defaults.
+        output: the directory to write into; None: the ensemble's own.
 
     Returns:
         The content of stable_groups.json.
@@ -54,21 +60,22 @@ def write_stable_groups(
         SPDError: fewer than two finished members, a history that cannot be read or cut, a file that cannot be written.
     """
     settings = settings or StableGroupsSettings()
+    target = output_of(paths, output)
+    files = _files(target)
+    if output is not None:
+        check_replaceable(target, STABLE_GROUPS, files)
     members, ensemble = read_ensemble(paths, require_all=require_all)
     sources = history_fingerprints(paths, members)
-    config = stored_run_config(paths)
     content = write_stable_groups_of(
-        paths.directory,
+        target.directory,
         list(ensemble),
         run_ids=[member.run_id for member in members],
         ensemble_id=paths.ensemble_id,
-        spd_run=config.spd_run if config else None,
+        spd_run=ensemble_model(paths),
         cut=settings.cut,
         threshold=settings.threshold,
     )
-    files = [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping]
-    figures = [paths.plots / name for name in FIGURES]
-    record_product(paths, STABLE_GROUPS, settings.as_json(), sources, [*files, *figures])
+    record_product(target, STABLE_GROUPS, settings.as_json(), sources, files)
     return content
 
 
@@ -117,6 +124,11 @@ def track_stable_groups(paths: EnsemblePaths) -> None:
 def stable_groups_are_current(paths: EnsemblePaths) -> bool:
     """Whether the stable groups and what belongs to them are whole, and of the members that are finished now."""
     return product_state(paths, STABLE_GROUPS) == "current"
+
+
+def _files(paths: EnsemblePaths) -> list[Path]:
+    figures = [paths.plots / name for name in FIGURES]
+    return [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping, *figures]
 
 
 def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
