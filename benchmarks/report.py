@@ -23,7 +23,7 @@ from spd.clustering.report.grouping import from_history
 from spd.clustering.report.limits import MAX_PAGE_BYTES
 from spd.clustering.report.make import write_report
 from spd.clustering.report.samples import Samples
-from spd.machine import peak_bytes
+from spd.machine import cpu_seconds, peak_bytes
 from spd.text import byte_count, table_lines
 
 LENGTH, VOCABULARY = 128, 4019
@@ -109,10 +109,10 @@ def main() -> None:
     arguments = parser.parse_args()
     samples = made_up_samples(arguments.components, arguments.groups, arguments.samples, arguments.active)
     history = made_up_history(samples, arguments.groups)
-    before, started = peak_bytes(), time.perf_counter()
+    before, started, cpu = peak_bytes(), time.perf_counter(), cpu_seconds()
     grouping = from_history(history, len(history), "made up")
     content = build_content(grouping, samples, Subject({"name": "made up"}, {"alpha": 1.0}, history=history))
-    measured = time.perf_counter() - started
+    measured, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     with tempfile.TemporaryDirectory() as directory:
         started = time.perf_counter()
         page = write_report(content, Path(directory) / "report.html")
@@ -121,6 +121,7 @@ def main() -> None:
             ["groups", f"{grouping.n_groups:,}"],
             ["active entries", f"{samples.memberships.nnz:,}"],
             ["measuring (s)", f"{measured:.1f}"],
+            ["measuring, CPU (s)", f"{cpu:.1f}"],
             ["memory beyond the samples", byte_count(peak_bytes() - before)],
             ["writing (s)", f"{written:.1f}"],
             [f"page (at most {MAX_PAGE_BYTES >> 20} MiB)", byte_count(page.stat().st_size)],

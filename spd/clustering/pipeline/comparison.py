@@ -41,10 +41,10 @@ SECONDS_TO_COLLECT = 3600.0
 
 
 def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
-    """All members, by index.
+    """All members, by index; of a ForeignEnsemble those that its own ensemble_meta.json names.
 
     Raises:
-        MissingFileError: the ensemble is not registered.
+        MissingFileError: the ensemble is not registered, or names no members.
     """
     if isinstance(paths, ForeignEnsemble):
         return paths.members
@@ -89,11 +89,14 @@ def _missing(idxs: list[int]) -> str:
     return f" (missing: {', '.join(map(str, idxs))})" if idxs else ""
 
 
-def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None) -> ProductState:
+def product_state(
+    paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None, sources: Fingerprints | None = None
+) -> ProductState:
     """Whether a product is whole and of today's finished members.
 
     Args:
         settings: that it should be made with; None: any.
+        sources: that it should be made from; None: the histories of the finished members.
 
     Returns:
         `unknown` where it has no manifest, as older versions and other programs leave it.
@@ -104,7 +107,9 @@ def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] |
     if not has_manifest(paths.manifest(product)):
         return "unknown"
     manifest = read_manifest(paths.manifest(product))
-    if manifest is None or not manifest.is_of(settings, history_fingerprints(paths, finished_members(paths))):
+    if sources is None:
+        sources = history_fingerprints(paths, finished_members(paths))
+    if manifest is None or not manifest.is_of(settings, sources):
         return "stale"
     return "stale" if manifest.lost(paths.directory) else "current"
 

@@ -134,15 +134,16 @@ def _assembled(paths: EnsemblePaths, members: list[RegisteredMember], overrides:
 
 
 def stored_run_config(paths: EnsemblePaths) -> ClusteringRunConfig | None:
-    """The config of an ensemble's runs: its own, else that of the first member that has one; None without any.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
+    """The config of an ensemble's runs: its own, else that of the first member that has one that can be read (another
+    program's may be of another form); None without any."""
     members = get_members(paths.ensemble_id, path=paths.registry)
     for path in (paths.clustering_run_config, *(paths.run(member.run_id).config for member in members)):
-        if path.is_file():
+        try:
             return ClusteringRunConfig.from_file(path)
+        except MissingFileError:
+            continue
+        except ConfigError as error:
+            logger.warning("not used: %s", error)
     return None
 
 

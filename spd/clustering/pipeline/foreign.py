@@ -84,7 +84,7 @@ class ForeignEnsemble(EnsemblePaths):
 def ensemble_at(directory: Path) -> EnsemblePaths:
     """The ensemble in a directory; a ForeignEnsemble where the registry beside it does not know it."""
     paths = EnsemblePaths.at(directory)
-    return ForeignEnsemble.at(directory) if paths.meta.is_file() and not _is_registered(paths) else paths
+    return ForeignEnsemble.at(directory) if paths.meta.is_file() and not is_registered(paths) else paths
 
 
 def open_ensemble(name: str) -> EnsemblePaths:
@@ -100,7 +100,7 @@ def open_ensemble(name: str) -> EnsemblePaths:
         except ConfigError as error:
             raise ConfigError(f"{error}, or the directory of an ensemble") from error
     paths = ensemble_at(directory.resolve())
-    if not isinstance(paths, ForeignEnsemble) and not _is_registered(paths):
+    if not isinstance(paths, ForeignEnsemble) and not is_registered(paths):
         raise MissingFileError(f"{directory}: is no ensemble: it holds no {paths.meta.name}, and no registry knows it")
     return paths
 
@@ -144,11 +144,7 @@ def check_replaceable(target: EnsemblePaths, product: str, files: Iterable[Path]
 
 
 def ensemble_model(paths: EnsemblePaths) -> str | None:
-    """What mapping files name an ensemble's model by; None where it is not known.
-
-    Raises:
-        SPDError: a config is damaged.
-    """
+    """What mapping files name an ensemble's model by; None where it is not known."""
     if isinstance(paths, ForeignEnsemble):
         return model_of([paths.directory, *(paths.run(member.run_id).directory for member in paths.members)])
     config = stored_run_config(paths)
@@ -163,43 +159,54 @@ def model_of(directories: Sequence[Path]) -> str | None:
 
     Returns:
         None, with a warning, where it is not known.
-
-    Raises:
-        SPDError: a config is damaged.
     """
-    told: list[str] = []
+    told: list[object] = []
+    problems: list[str] = []
     for directory in directories:
         config = RunPaths.at(directory).config
-        if config.is_file():
-            try:
-                return ClusteringRunConfig.from_file(config).spd_run
-            except ConfigError:  # of another tool, with keys of its own
-                content = read_json(config)
-                if "model_path" not in content:
-                    raise
-                told.append(content["model_path"])
-        else:
-            told += _told_by_harvest(directory)
+        try:
+            return ClusteringRunConfig.from_file(config).spd_run
+        except MissingFileError:
+            told.append(_told_by_harvest(directory, problems))
+        except ConfigError as error:  # of another tool, with keys of its own
+            found = _model_path(config, problems)
+            told.append(found)
+            if not found:
+                problems.append(str(error))
     name, problem = _common_name([path for path in told if isinstance(path, str) and path])
     if problem:
-        logger.warning("%s: %s, so the mapping's model is null", directories[0], problem)
+        reason = "; ".join(dict.fromkeys([problem, *problems]))
+        logger.warning("%s: %s, so the mapping's model is null", directories[0], reason)
     return name
 
 
-def _told_by_harvest(directory: Path) -> list[str]:
+def _told_by_harvest(directory: Path, problems: list[str]) -> object:
     """The model's path in the harvest_config.json of the harvest that a run merged, or of the ensemble itself."""
     places = [directory]
     if (directory / _MERGE_CONFIG).is_file():
-        snapshot = read_json(directory / _MERGE_CONFIG).get("snapshot_path")
+        snapshot = _value(directory / _MERGE_CONFIG, "snapshot_path", problems)
         if isinstance(snapshot, str) and snapshot:
             beside = directory.resolve().parent.parent / HarvestPaths.folder
             places = [Path(snapshot), beside / Path(snapshot).name]
     for place in places:
         config = HarvestPaths.at(place).config
         if config.is_file():
-            content = read_json(config)
-            return [content.get("model_path") or content.get("harvest_model_path") or ""]
-    return []
+            return _model_path(config, problems)
+    return None
+
+
+def _model_path(config: Path, problems: list[str]) -> object:
+    """Of a harvest or a run, ours or another tool's."""
+    return _value(config, "model_path", problems) or _value(config, "harvest_model_path", problems)
+
+
+def _value(path: Path, key: str, problems: list[str]) -> object:
+    """None where there is none; a file that cannot be read is no reason not to write a mapping, and is told."""
+    try:
+        return read_json(path).get(key)
+    except SPDError as error:
+        problems.append(str(error))
+        return None
 
 
 def _common_name(paths: Sequence[str]) -> tuple[str | None, str]:
@@ -222,7 +229,8 @@ def _common_name(paths: Sequence[str]) -> tuple[str | None, str]:
     return None, f"its model is known as {paths[0]} only, not as {PREFIX}<entity>/<project>/<run id>"
 
 
-def _is_registered(paths: EnsemblePaths) -> bool:
+def is_registered(paths: EnsemblePaths) -> bool:
+    """Whether the registry beside it can be read and knows it."""
     try:
         return bool(get_members(paths.ensemble_id, path=paths.registry))
     except SPDError:

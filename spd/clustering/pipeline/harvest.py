@@ -74,9 +74,9 @@ def _begun(paths: HarvestPaths, config: ClusteringRunConfig) -> Iterator[None]:
             os.fsync(probe.fileno())
         yield
     except BaseException as error:
-        for written in (paths.memberships, paths.config):
-            written.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            for written in (paths.memberships, paths.config):
+                written.unlink(missing_ok=True)
             paths.directory.rmdir()
         if isinstance(error, OSError) and not isinstance(error, SPDError):
             raise SPDError(f"{paths.directory}: cannot be written: {error.strerror or error}") from error

@@ -125,8 +125,10 @@ def judge(ablate: Mapping[str, Any], weak: float) -> tuple[str, str]:
     """(verdict, reason): specific, everywhere, like the controls, or weak."""
     firing, elsewhere = ablate["firing"], ablate["elsewhere"]
     most = max((control["firing"] for control in ablate["controls"]), default=0.0)
-    ratio = firing / elsewhere if elsewhere else float("inf")
+    ratio = firing / elsewhere if elsewhere else np.inf
     where = "only where it fires" if ratio > 1000 else f"{ratio:.3g} times as much where it fires as elsewhere"
+    if elsewhere is None:
+        return "everywhere", "it fires on every sample looked at, so there is no elsewhere to compare with"
     if firing < weak:
         return "weak", "its ablation hardly changes the output even where it fires"
     if firing <= most:

@@ -39,6 +39,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.report.exports import read_neuronpedia_names
     from spd.clustering.report.make import ReportOptions, make_report
+    from spd.files.atomic import is_stream
 
     options = ReportOptions(
         output=arguments.output,
@@ -49,7 +50,9 @@ def _body(arguments: argparse.Namespace) -> None:
         n_samples=arguments.report_samples,
         neuronpedia=read_neuronpedia_names(arguments.neuronpedia) if arguments.neuronpedia else None,
     )
-    print(f"open {make_report(arguments.directory, options)}")
+    page = make_report(arguments.directory, options)
+    if not is_stream(page):
+        print(f"open {page}")
 
 
 def main(argv: list[str] | None = None) -> int:

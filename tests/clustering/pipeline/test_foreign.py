@@ -254,12 +254,11 @@ def test_a_harvest_is_looked_for_as_it_is_given_first(tmp_path: Path) -> None:
     (given / "harvest_config.json").write_text('{"model_path": "wandb:a/b/given"}')
     assert model_of([run]) == "a/b/given"
     (given / "harvest_config.json").write_text("{")
-    with pytest.raises(DamagedFileError, match=r"harvest_config\.json"):
-        model_of([run])
+    assert model_of([run]) is None, "not another harvest's"
 
 
 def test_the_config_of_one_process(tmp_path: Path) -> None:
-    """It has keys that ours lacks; one of ours that is wrong is refused."""
+    """It has keys that ours lacks."""
     path = RunPaths.at(tmp_path).config
     theirs: dict[str, Any] = {"batch_size": 8, "n_samples": None, "merge_config": SEVEN | {"filter_dead_stat": "max"}}
     path.write_text(json.dumps({"model_path": "wandb:a/b/runs/s-1", **theirs}))
@@ -269,8 +268,7 @@ def test_the_config_of_one_process(tmp_path: Path) -> None:
     ClusteringRunConfig(model_path="some/where", batch_size=8).to_file(path)
     assert model_of([tmp_path]) == "some/where"
     path.write_text(json.dumps({"batch_size": 0}))
-    with pytest.raises(ConfigError, match="batch_size"):
-        model_of([tmp_path])
+    assert model_of([tmp_path]) is None
 
 
 def test_the_golden_ensemble(golden: Path, out_dir: Path, tmp_path: Path) -> None:

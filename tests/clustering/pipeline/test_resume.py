@@ -3,9 +3,10 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,29 +16,13 @@ from spd.clustering.pipeline.comparison import MERGE_ARRAY, distances_are_curren
 from spd.clustering.pipeline.mapping import get_cluster_mapping
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.scripts import calc_consensus, run_clustering
-from spd.clustering.storage import RunPaths
+from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
+from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
-from tests.clustering.pipeline.place import METHOD, Place, copied, start, write_activations, write_inputs
+from spd.files.checked import read_npz
+from tests.clustering.pipeline.place import METHOD, Place, start, write_activations, write_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    directory = tmp_path_factory.mktemp("finished")
-    write_inputs(directory)
-    with pytest.MonkeyPatch.context() as patch:
-        return start(directory, patch)
-
-
-@pytest.fixture
-def place(finished: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A copy that a test may damage; the matrix is put back."""
-    monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / "place" / "out"))
-    content = finished.activations.read_bytes()
-    yield copied(finished, tmp_path / "place")
-    finished.activations.write_bytes(content)
 
 
 def cut_short(path: Path) -> None:
@@ -69,10 +54,11 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
             path: lambda: stable_groups_are_current(paths)
             for path in (paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping)
         },
+        **{run.groups: lambda: stable_groups_are_current(paths) for run in place.runs()},
         **{path: lambda: stable_groups_are_current(paths) for path in paths.plots.glob("*.png")},
         paths.manifest("stable_groups"): lambda: stable_groups_are_current(paths),
     }
-    assert len(products) == 10
+    assert len(products) == 12
     for path, is_current in products.items():
         assert is_current(), path
         content = path.read_bytes()
@@ -83,7 +69,7 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_every_damage_to_a_member_is_noticed(place: Place, damage: Callable[[Path], None]) -> None:
-    for name in ("history.zip", "plots/costs.png", "made_from.json"):
+    for name in ("history.zip", "groups.json", "plots/costs.png", "made_from.json"):
         if (damage, name) == (Path.unlink, "made_from.json"):
             continue  # so older versions left it
         run = place.runs()[0]
@@ -105,6 +91,7 @@ def test_what_is_damaged_is_made_again_and_the_same(
     (first, second), paths = place.runs(), place.ensemble
     cut_short(first.history)
     (second.plots / "activations.png").unlink()
+    cut_short(second.groups)
     second_history = second.history.read_bytes()
     cut_short(paths.merge_array)
     empty(paths.stable_groups)
@@ -117,6 +104,8 @@ def test_what_is_damaged_is_made_again_and_the_same(
     assert place.resume() == 0
     output = capsys.readouterr()
     assert "history.zip.damaged-1" in output.err
+    assert f"{second.directory}: groups.json, plots/activations.png is lost or damaged: made again" in output.err
+    assert (second.directory / "groups.json.damaged-1").exists()
     assert output.out.count(" done ") == 2
     assert place.results() == finished.results()
     assert second.history.read_bytes() == second_history
@@ -189,7 +178,8 @@ def test_an_edited_config_is_refused(
 def test_a_config_that_changes_no_result_may_change(place: Place) -> None:
     run = place.runs()[0]
     config = ClusteringRunConfig.from_file(run.config)
-    assert is_whole(run, config.replaced(logging_intervals={"stat": 5}, wandb_project="mine"), None)
+    changes = {"logging_intervals": {"stat": 5}, "wandb_project": "mine", "merge_options": {"memory_limit_gb": 3.0}}
+    assert is_whole(run, config.replaced(**changes), None)
 
 
 def test_a_finished_member_asked_for_with_another_config(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,8 +221,6 @@ def test_an_interrupted_run_of_an_older_version_goes_on(place: Place, finished: 
 def test_the_settings_of_stable_groups_are_kept(place: Place) -> None:
     ensemble_id = place.ensemble.ensemble_id
     assert calc_consensus.main(["--pipeline-run-id", ensemble_id, "--iteration", "3", "--threshold", "0.8"]) == 0
-    with pytest.raises(SPDError, match="cut at iteration 3, not each at its own MDL minimum"):
-        get_cluster_mapping(place.ensemble.directory, "best")
     place.ensemble.stable_groups_table.unlink()
     assert place.resume() == 0
     content = json.loads(place.ensemble.stable_groups.read_text())
@@ -256,3 +244,35 @@ def test_an_ensemble_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert mapping["clusters"] == get_cluster_mapping(run.directory, iteration)["clusters"]
         assert (mapping["ensemble_id"], mapping["run_idx"]) == (place.ensemble.ensemble_id, None)
     assert RunPaths.at(run.directory).history == run.history
+
+
+def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
+    """As another program leaves it: its members are known by the paths of their histories only."""
+    paths, runs = place.ensemble, place.runs()
+    expected = read_npz(paths.distances(METHOD))["distances"]
+    meta = {name: value for name, value in json.loads(paths.meta.read_text()).items() if "members" not in name}
+    paths.meta.write_text(
+        json.dumps({**meta, "origin_paths": [f"/elsewhere/{run.run_id}/history.zip" for run in runs]})
+    )
+    for gone in (paths.registry, paths.distances(METHOD), paths.stable_groups, paths.clustering_run_config):
+        gone.unlink()
+    shutil.rmtree(paths.directory / "made_from")
+    for run in runs:
+        run.config.write_text('{"of": "another form"}')
+    output = paths.root / "output"
+    arguments = ["--pipeline-run-id", paths.ensemble_id, "--output", str(output)]
+    assert calc_distances.main([*arguments, "--distances-method", METHOD]) == 0
+    np.testing.assert_array_equal(read_npz(output / paths.distances(METHOD).name)["distances"], expected)
+    assert calc_consensus.main(arguments) == 0
+    assert json.loads(paths.meta.read_text()).keys() == {*meta, "origin_paths"}, "theirs as it was"
+    assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
+    assert get_cluster_mapping(paths.directory, "best")["clusters"]
+
+
+def test_an_ensemble_of_another_tool(golden: Path, out_dir: Path) -> None:
+    shutil.copytree(golden / "expected" / "harvest_split" / "clustering", out_dir / "clustering")
+    paths = EnsemblePaths("e-4d3c2b1a")
+    assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
+    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id, "--iteration", "100"]) == 0
+    for run_idx in (None, 2):
+        assert get_cluster_mapping(paths.directory, 100, run_idx=run_idx)["clusters"]

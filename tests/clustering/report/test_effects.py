@@ -94,11 +94,12 @@ def test_controls_match_modules_and_sizes() -> None:
         (1.0, 0.01, 0.1, "specific"),
         (1.0, 0.0, 0.1, "specific"),
         (1.0, 0.5, 0.1, "everywhere"),
+        (1.0, None, 0.1, "everywhere"),
         (1.0, 0.01, 2.0, "like the controls"),
         (1e-6, 0.0, 0.0, "weak"),
     ],
 )
-def test_verdicts(firing: float, elsewhere: float, control: float, verdict: str) -> None:
+def test_verdicts(firing: float, elsewhere: float | None, control: float, verdict: str) -> None:
     ablate = {"firing": firing, "elsewhere": elsewhere, "controls": [{"firing": control, "elsewhere": 0.0}]}
     assert judge(ablate, 1e-3)[0] == verdict
 

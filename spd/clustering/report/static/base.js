@@ -96,7 +96,7 @@ function alike(ids) {
   return new Set(ids.filter((id) => seen.get(inputText(id)) > 1));
 }
 
-const TRUST = { core: "good", stable: "good", tight: "good", sure: "good", split: "mixed", loose: "mixed", likely: "mixed", alone: "alone" };
+const TRUST = { core: "good", stable: "good", tight: "good", sure: "good", split: "mixed", loose: "mixed", likely: "mixed", alone: "alone", "other cut": "alone" };
 const trustOf = (verdict) => TRUST[verdict] || "doubt";
 
 function verdictMark(verdict, why) {

@@ -29,7 +29,7 @@ function setCut(n) {
 function showCut() {
   if (!byId("slider")) return;
   byId("slider").value = cuts.n === null ? R.summary.n_groups : cuts.n;
-  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups: what they fire on is that of the report's groups in them`;
+  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups; contexts stay the report's`;
   byId("back").hidden = cuts.n === null;
 }
 

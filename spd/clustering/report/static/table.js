@@ -100,10 +100,11 @@ function showRows() {
   state.shown = rows;
   attachRows(rows);
   byId("count").textContent = rows.length === source.length ? `${format.count(rows.length)} groups` : `${format.count(rows.length)} of ${format.count(source.length)} groups`;
-  requestAnimationFrame(() => markPictures(new Set(rows)));
+  clearTimeout(state.marking); // the pictures follow once nobody is typing
+  state.marking = setTimeout(() => markPictures(new Set(rows)), 200);
 }
 
-const FIRST_ROWS = 400, MORE_ROWS = 800;
+const FIRST_ROWS = 200, MORE_ROWS = 800;
 let attaching = 0;
 
 /** The first rows at once, the others in the moments that follow, so that no key press waits for thousands of them. */
