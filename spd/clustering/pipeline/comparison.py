@@ -24,7 +24,7 @@ from spd.clustering.pipeline.provenance import (
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths, checked_method
-from spd.errors import DamagedFileError, MemberFailedError, MissingFileError
+from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
 from spd.files.checked import read_npz, write_json, write_npz
 from spd.files.fingerprint import fingerprint
 
@@ -181,7 +181,8 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
     """Compare the finished members by one method; write distances_<method>.npz and .png.
 
     Args:
-        output: the directory to write them into, and nothing else; None: the ensemble's own, with its merge array.
+        output: the directory to write them into, and nothing else; None: the ensemble's own, with its merge array
+            where that is ours. The very same distances of another program are kept.
 
     Raises:
         SPDError: see read_ensemble; the method is not known; a file cannot be written; the ensemble is another
@@ -190,21 +191,37 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
     checked_method(method)
     target = output_of(paths, output)
     files = [target.distances(method), target.distances_figure(method)]
-    if output is not None:
-        check_replaceable(target, distances_product(method), files)
+    is_ours = output is None and not isinstance(paths, ForeignEnsemble)
     sources = history_fingerprints(paths, finished_members(paths))
-    if output is None:
+    if is_ours:
         ensemble = collect_ensemble(paths, require_all=require_all)
     else:
         _, ensemble = read_ensemble(paths, require_all=require_all)
     distances = ensemble.get_distances(method)  # type: ignore[arg-type]
-    write_npz(target.distances(method), {"distances": distances})
+    if not is_ours:
+        check_replaceable(target, distances_product(method), files[1:])
+        try:
+            check_replaceable(target, distances_product(method), files[:1])
+        except SPDError:
+            if not _holds(files[0], distances):
+                raise
+            files = files[1:]
+    if target.distances(method) in files:
+        write_npz(target.distances(method), {"distances": distances})
     from spd.clustering.plotting.figures import save_distance_figure
 
     with best_effort(f"the figure of {method}"):
         save_distance_figure(target.distances_figure(method), distances, method, ensemble.c_components)
     record_product(target, distances_product(method), {"method": method}, sources, files)
     return target.distances(method)
+
+
+def _holds(path: Path, distances: np.ndarray) -> bool:
+    """Whether a file has just these distances."""
+    try:
+        return np.array_equal(read_distances(path), distances, equal_nan=True)
+    except SPDError:
+        return False
 
 
 def distances_product(method: str) -> str:

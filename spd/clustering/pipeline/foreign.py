@@ -5,8 +5,8 @@
     ensembles/<e-...>/  ensemble_meta.json, which names the members' histories (see merge_history.foreign_ensemble)
 
 Paths in these files are those of the machine that wrote them: each is looked for as it is given, then beside the
-directory. Nothing of ours is written into such an ensemble unless it is named as the output, and no file of another
-program is ever replaced.
+directory. Nothing of ours is written into such an ensemble unless it is named as the output or lies in our own
+SPD_OUT_DIR, and no file of another program is ever replaced.
 """
 
 import functools
@@ -20,7 +20,7 @@ from spd.clustering.ensemble_registry import RegisteredMember, get_members
 from spd.clustering.merge_history import MergeHistoryEnsemble, origin_histories, read_foreign_ensemble
 from spd.clustering.pipeline.ensemble import stored_run_config
 from spd.clustering.pipeline.provenance import read_manifest
-from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths, registry_path
+from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths, clustering_dir
 from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json
 from spd.files.wandb_run import PREFIX, WandbPath
@@ -109,10 +109,11 @@ def output_of(paths: EnsemblePaths, output: Path | None) -> EnsemblePaths:
     """Where what is made of an ensemble goes: a directory that the user names, else the ensemble's own.
 
     Raises:
-        SPDError: the ensemble is another program's and no directory is named, or nothing can be written there.
+        SPDError: the ensemble is another program's, lies elsewhere than in SPD_OUT_DIR, and no directory is named; or
+            nothing can be written there.
     """
     if output is None:
-        if _is_of_others(paths):
+        if paths.root.resolve() != clustering_dir().resolve() and _is_of_others(paths):
             raise SPDError(
                 f"{paths.directory}: is an ensemble of another program, and nothing is written into it: give --output "
                 "and a directory"
@@ -128,7 +129,7 @@ def output_of(paths: EnsemblePaths, output: Path | None) -> EnsemblePaths:
 
 
 def check_replaceable(target: EnsemblePaths, product: str, files: Iterable[Path]) -> None:
-    """In a directory that a user names, only a product of ours may be replaced, as its manifest tells.
+    """Where files of other programs may be, only a product of ours may be replaced, as its manifest tells.
 
     Raises:
         SPDError: a file of another origin is there; names it.
@@ -238,10 +239,7 @@ def is_registered(paths: EnsemblePaths) -> bool:
 
 
 def _is_of_others(paths: EnsemblePaths) -> bool:
-    """Whether files in its directory are another program's; an ensemble of our own output directory is ours to add to,
-    whoever registered it."""
+    """Whether files in its directory are another program's."""
     if isinstance(paths, ForeignEnsemble):
         return True
-    if paths.registry == registry_path() or not paths.meta.is_file():
-        return False
-    return "members" not in read_json(paths.meta)
+    return paths.meta.is_file() and "members" not in read_json(paths.meta)

@@ -23,7 +23,7 @@ from spd.clustering.pipeline.comparison import (
     record_product,
 )
 from spd.clustering.pipeline.ensemble import stored_run_config
-from spd.clustering.pipeline.foreign import check_replaceable, ensemble_model, output_of
+from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, ensemble_model, output_of
 from spd.clustering.pipeline.found_groups import groups_fingerprints, read_members_groups
 from spd.clustering.pipeline.provenance import Fingerprints, read_manifest
 from spd.clustering.plotting.style import best_effort
@@ -79,7 +79,7 @@ def write_stable_groups(
     settings = settings or StableGroupsSettings()
     target = output_of(paths, output)
     files = _files(target)
-    if output is not None:
+    if output is not None or isinstance(paths, ForeignEnsemble):
         check_replaceable(target, STABLE_GROUPS, files)
     members, ensemble = read_ensemble(paths, require_all=require_all)
     sources = _sources(paths, members)

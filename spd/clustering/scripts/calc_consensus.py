@@ -49,7 +49,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.consensus import Cut, summary_text
-    from spd.clustering.pipeline.foreign import open_ensemble, output_of
+    from spd.clustering.pipeline.foreign import is_registered, open_ensemble, output_of
     from spd.clustering.pipeline.stable_groups import (
         StableGroupsSettings,
         track_stable_groups,
@@ -62,7 +62,7 @@ def _body(arguments: argparse.Namespace) -> None:
     is_given = arguments.cut is not None or cut != Cut()
     settings = StableGroupsSettings(cut if is_given else None, arguments.threshold)
     content = write_stable_groups(paths, settings, require_all=arguments.require_all, output=arguments.output)
-    if arguments.output is None:
+    if arguments.output is None and is_registered(paths):
         track_stable_groups(paths)
     print(summary_text(content))
     print(f"\n{target.stable_groups}\n{target.consensus_mapping}\n{target.plots}/")

@@ -118,17 +118,41 @@ def test_the_command_names_the_model_as_asked(theirs: Path, capsys: pytest.Captu
     assert found["spd"] == found["pd"]
 
 
-def test_an_id_names_the_same(theirs: Path, out_dir: Path, tmp_path: Path) -> None:
-    """Copied into our own output directory, it is known by its id, and is another program's still."""
+def test_in_our_output_directory_theirs_stays_beside_ours(
+    theirs: Path, out_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied there, it is known by its id; what we add lies in its directory, and replaces nothing."""
     shutil.copytree(theirs.parent.parent, out_dir / "clustering")
     paths = open_ensemble("e-00000000")
     assert isinstance(paths, ForeignEnsemble)
     assert paths.directory.is_relative_to(out_dir)
-    with pytest.raises(SPDError, match="give --output"):
-        calc_distances(paths, METHOD)
-    of_id = read_distances(calc_distances(paths, METHOD, output=tmp_path / "of_id"))
-    of_directory = read_distances(calc_distances(open_ensemble(str(theirs)), METHOD, output=tmp_path / "of_directory"))
-    np.testing.assert_array_equal(of_id, of_directory)
+    before = content_of(out_dir)
+    arguments = ["--pipeline-run-id", "e-00000000"]
+    assert distances_command.main([*arguments, "--distances-method", METHOD]) == 1
+    assert "is there already and is not known to be of this program" in capsys.readouterr().err
+    assert content_of(out_dir) == before
+    of_directory = calc_distances(open_ensemble(str(theirs)), METHOD, output=tmp_path / "of_directory")
+    # The very same distances of theirs are kept; the figure is ours.
+    shutil.copy(of_directory, paths.distances(METHOD))
+    before = content_of(out_dir)
+    for method in (METHOD, METHOD, "pair_disagreement", "pair_disagreement"):
+        assert distances_command.main([*arguments, "--distances-method", method]) == 0
+    for _ in range(2):
+        assert calc_consensus.main([*arguments, "--iteration", "3"]) == 0
+    after = content_of(out_dir)
+    assert after.items() >= before.items()
+    assert {Path(name).name for name in after.keys() - before.keys()} == {
+        f"distances_{METHOD}.png",
+        f"distances_{METHOD}.json",
+        "distances_pair_disagreement.npz",
+        "distances_pair_disagreement.png",
+        "distances_pair_disagreement.json",
+        "stable_groups.json",
+        "stable_groups.csv",
+        "consensus_mapping.json",
+        "stability.png",
+        "coassociation.png",
+    }
 
 
 def test_what_names_no_ensemble(theirs: Path) -> None:
