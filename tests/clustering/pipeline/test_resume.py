@@ -285,10 +285,12 @@ def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
     shutil.rmtree(paths.directory / "made_from")
     for run in runs:
         run.config.write_text('{"of": "another form"}')
-    for _ in range(2):  # our own ensemble_meta.json replaces theirs
-        assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
-    np.testing.assert_array_equal(read_npz(paths.distances(METHOD))["distances"], expected)
-    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id]) == 0
+    output = paths.root / "output"
+    arguments = ["--pipeline-run-id", paths.ensemble_id, "--output", str(output)]
+    assert calc_distances.main([*arguments, "--distances-method", METHOD]) == 0
+    np.testing.assert_array_equal(read_npz(output / paths.distances(METHOD).name)["distances"], expected)
+    assert calc_consensus.main(arguments) == 0
+    assert json.loads(paths.meta.read_text()).keys() == {*meta, "origin_paths"}, "theirs as it was"
     assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
     assert get_cluster_mapping(paths.directory, "best")["clusters"]
 
