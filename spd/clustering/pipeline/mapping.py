@@ -12,7 +12,7 @@ import numpy as np
 
 from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, find_consensus, read_stable_groups
 from spd.clustering.consensus.mapping_form import MappingFormat, in_format
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.merge_history import MergeHistory, checked_iteration
 from spd.clustering.pipeline.comparison import read_ensemble, registered_members
 from spd.clustering.pipeline.foreign import ForeignEnsemble, ensemble_at, is_registered, model_of
 from spd.clustering.pipeline.found_groups import read_found_groups
@@ -117,7 +117,7 @@ def _run_clusters(run: RunPaths, wanted: _Wanted) -> _Found:
     history = MergeHistory.read(run.history)
     if wanted.n_groups is not None and not run.groups.is_file():
         n_groups = min(max(wanted.n_groups, history.final_k_groups), history.c_components)
-        n_merges = history.c_components - n_groups
+        n_merges = history.n_merges_to(n_groups)
         what = f"the merge history's state with {n_groups} groups, since {run.groups.name} is not there"
         logger.warning("%s: %s", run.directory, what)
         return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges, what)
@@ -243,10 +243,10 @@ def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
 
 
 def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
-    if not -n_iterations <= iteration < n_iterations:
-        existing = f"they are 0 .. {n_iterations - 1}" if n_iterations else "no merge was made"
-        raise SPDError(f"{where}: there is no iteration {iteration}, {existing}")
-    return iteration % n_iterations
+    try:
+        return checked_iteration(iteration, n_iterations)
+    except SPDError as error:
+        raise SPDError(f"{where}: {error}") from error
 
 
 def _member_indices(meta: dict[str, Any]) -> list[int]:
