@@ -96,11 +96,18 @@ def _missing(idxs: list[int]) -> str:
     return f" (missing: {', '.join(map(str, idxs))})" if idxs else ""
 
 
-def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None) -> ProductState:
+def product_state(
+    paths: EnsemblePaths,
+    product: str,
+    settings: dict[str, Any] | None = None,
+    *,
+    more_sources: Fingerprints | None = None,
+) -> ProductState:
     """Whether a product is whole and of today's finished members.
 
     Args:
         settings: that it should be made with; None: any.
+        more_sources: that it is made from beside the members' histories.
 
     Returns:
         `unknown` where it has no manifest, as older versions and other programs leave it.
@@ -111,7 +118,8 @@ def product_state(paths: EnsemblePaths, product: str, settings: dict[str, Any] |
     if not has_manifest(paths.manifest(product)):
         return "unknown"
     manifest = read_manifest(paths.manifest(product))
-    if manifest is None or not manifest.is_of(settings, history_fingerprints(paths, finished_members(paths))):
+    sources = {**history_fingerprints(paths, finished_members(paths)), **(more_sources or {})}
+    if manifest is None or not manifest.is_of(settings, sources):
         return "stale"
     return "stale" if manifest.lost(paths.directory) else "current"
 

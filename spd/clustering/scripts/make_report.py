@@ -28,7 +28,7 @@ def make_command_parser() -> argparse.ArgumentParser:
         "--effects", type=int, default=20, metavar="K", help="measure the effect of the K largest groups (default 20)"
     )
     parser.add_argument(
-        "--report-samples", type=int, default=131_072, metavar="N", help="samples to measure on (default 131072)"
+        "--report-samples", type=int, metavar="N", help="samples to measure on (default 131072; of a matrix, all)"
     )
     parser.add_argument(
         "--neuronpedia", type=Path, metavar="F", help='names for links, JSON: {"model_id", "layers": {module: layer}}'
@@ -37,8 +37,9 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.pipeline.report_step import make_report
     from spd.clustering.report.exports import read_neuronpedia_names
-    from spd.clustering.report.make import ReportOptions, make_report
+    from spd.clustering.report.make import ReportOptions
 
     options = ReportOptions(
         output=arguments.output,
