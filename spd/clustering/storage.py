@@ -187,7 +187,7 @@ class EnsemblePaths(_StableGroupsDirectory):
         return self.directory / "ensemble_meta.json"
 
     def manifest(self, product: str) -> Path:
-        """What a product (merge_array, distances_<method>, stable_groups, report) was made from, and which files it is."""
+        """What a product (merge_array, distances_<method>, stable_groups, report) was made from, and its files."""
         return self.directory / "made_from" / f"{product}.json"
 
     @property

@@ -84,6 +84,18 @@ def make_report(directory: Path, options: ReportOptions, show: Show | None = Non
     return page
 
 
+def make_report_again(directory: Path, show: Show | None = None) -> Path:
+    """The report of an ensemble as it was made before, or as a pipeline makes it; as it is, where it is current.
+
+    Raises:
+        SPDError: see make_report.
+    """
+    paths = EnsemblePaths.at(directory.expanduser().absolute())
+    if _has_members(paths) and report_state(paths) == "current":
+        return paths.report
+    return make_report(paths.directory, options_as_before(paths), show)
+
+
 def make_report_locally(paths: EnsemblePaths, status: StatusLine) -> None:
     """Make the report as it was made before, unless it is current, in a process of its own: one that is killed for its
     memory hurts nobody else. Whatever fails is a warning."""
@@ -106,14 +118,15 @@ def make_report_locally(paths: EnsemblePaths, status: StatusLine) -> None:
 
 def report_task(paths: EnsemblePaths, report: Show) -> None:
     """The process of make_report_locally."""
-    make_report(paths.directory, options_as_before(paths), report)
+    make_report_again(paths.directory, report)
 
 
 def options_as_before(paths: EnsemblePaths) -> ReportOptions:
     """What the report was made with, where that is known: it is kept when the report is made again."""
+    usual = ReportOptions(within_run=True)
     manifest = read_manifest(paths.manifest(REPORT))
     if manifest is None:
-        return ReportOptions()
+        return usual
     try:
         settings = manifest.settings
         names = settings["neuronpedia"]
@@ -121,10 +134,11 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
             **{name: Path(settings[name]) for name in _FILES if settings[name] is not None},
             n_effects=settings["n_effects"],
             n_samples=settings["n_samples"],
+            within_run=settings["within_run"],
             neuronpedia=NeuronpediaNames(**names) if names is not None else None,
         )
     except (KeyError, TypeError, SPDError):
-        return ReportOptions()
+        return usual
     for name in _FILES:
         path = getattr(options, name)
         if path is not None and not path.is_file():
@@ -140,6 +154,7 @@ def _as_json(options: ReportOptions) -> dict[str, Any]:
         **{name: None if path is None else str(path.expanduser().absolute()) for name, path in files.items()},
         "n_effects": options.n_effects,
         "n_samples": options.n_samples,
+        "within_run": options.within_run,
         "neuronpedia": None if names is None else {"model_id": names.model_id, "layers": dict(names.layers)},
     }
 

@@ -45,6 +45,7 @@ class ReportOptions:
         mapping: groups that are taken instead of the directory's own.
         n_effects: for how many of the largest groups the effect is measured.
         n_samples: on how many samples (tokens) all is measured; None: N_SAMPLES, or all rows of a matrix.
+        within_run: never on more than the clustering run took, so that a report takes no longer than its harvest.
         neuronpedia: names for links; None: no links.
     """
 
@@ -54,6 +55,7 @@ class ReportOptions:
     mapping: Path | None = None
     n_effects: int = N_EFFECTS
     n_samples: int | None = None
+    within_run: bool = False
     neuronpedia: NeuronpediaNames | None = None
 
     def __post_init__(self) -> None:
@@ -168,10 +170,13 @@ def take_samples(
     config = opened.config
     model = ModelInputs.load(opened.config.model_path)
     threshold = opened.config.merge_config.activation_threshold
+    n_samples = options.n_samples or N_SAMPLES
+    if options.within_run:
+        n_samples = min(n_samples, config.batch_size * model.samples_per_item)
     samples = model.samples(
         opened.grouping.labels,
         SOFT_THRESHOLD if threshold is None else threshold,
-        options.n_samples or N_SAMPLES,
+        n_samples,
         seed=config.dataset_seed,
         of_run=RunData(config.batch_size, config.micro_batch_size, config.dataset_streaming),
         show=show,

@@ -79,6 +79,11 @@ class ModelInputs:
     def is_language(self) -> bool:
         return self.info.config.task_config.task_name == "lm"
 
+    @property
+    def samples_per_item(self) -> int:
+        """Tokens of a sequence; a feature vector is one sample."""
+        return (self.info.config.task_config.max_seq_len or 1) if self.is_language else 1
+
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raises:
         ConfigError: a label names no component of the model.
@@ -116,8 +121,7 @@ class ModelInputs:
         self.check_labels(labels)
         of_run = of_run or RunData()
         task = self.info.config.task_config
-        per_item = task.max_seq_len or 1 if self.is_language else 1
-        n_items = -(-n_samples // per_item)
+        n_items = -(-n_samples // self.samples_per_item)
         if self.info.config.attends_over_batch and of_run.n_items is not None:
             n_items = of_run.n_items
         floor = FLOOR_RATIO * threshold

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from spd.clustering.scripts._command import make_parser, run_command
+from spd.errors import ConfigError
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -33,14 +34,23 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--neuronpedia", type=Path, metavar="F", help='names for links, JSON: {"model_id", "layers": {module: layer}}'
     )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="of an ensemble: with the flags that its report was made with, and only if it is not current",
+    )
     return parser
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from spd.clustering.pipeline.report_step import make_report
+    from spd.clustering.pipeline.report_step import make_report, make_report_again
     from spd.clustering.report.exports import read_neuronpedia_names
     from spd.clustering.report.make import ReportOptions
 
+    if arguments.again:
+        _check_alone(arguments)
+        print(f"open {make_report_again(arguments.directory)}")
+        return
     options = ReportOptions(
         output=arguments.output,
         labels=arguments.labels,
@@ -51,6 +61,13 @@ def _body(arguments: argparse.Namespace) -> None:
         neuronpedia=read_neuronpedia_names(arguments.neuronpedia) if arguments.neuronpedia else None,
     )
     print(f"open {make_report(arguments.directory, options)}")
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    usual = vars(make_command_parser().parse_args([str(arguments.directory), "--again"]))
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(arguments).items() if value != usual[name]]
+    if given:
+        raise ConfigError(f"--again takes the flags of the report that is there: leave out {', '.join(given)}")
 
 
 def main(argv: list[str] | None = None) -> int:
