@@ -142,7 +142,7 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
     for name in _FILES:
         path = getattr(options, name)
         if path is not None and not path.is_file():
-            logger.warning("%s: is gone, so the report is made without --%s", path, name)
+            logger.warning("%s is gone, so the report is made without --%s", path, name)
             options = replace(options, **{name: None})
     return options
 

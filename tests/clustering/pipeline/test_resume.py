@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +14,17 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import MERGE_ARRAY, distances_are_current, product_state
 from spd.clustering.pipeline.mapping import get_cluster_mapping
+from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
+from spd.clustering.report.make import files_beside
 from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
 from spd.files.checked import read_npz
-from tests.clustering.pipeline.place import METHOD, Place, copied, start, write_activations, write_inputs
+from tests.clustering.pipeline.place import METHOD, Place, start, write_activations, write_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    directory = tmp_path_factory.mktemp("finished")
-    write_inputs(directory)
-    with pytest.MonkeyPatch.context() as patch:
-        return start(directory, patch)
-
-
-@pytest.fixture
-def place(finished: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A copy that a test may damage; the matrix is put back."""
-    monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / "place" / "out"))
-    content = finished.activations.read_bytes()
-    yield copied(finished, tmp_path / "place")
-    finished.activations.write_bytes(content)
 
 
 def cut_short(path: Path) -> None:
@@ -73,8 +58,12 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
         },
         **{path: lambda: stable_groups_are_current(paths) for path in paths.plots.glob("*.png")},
         paths.manifest("stable_groups"): lambda: stable_groups_are_current(paths),
+        **{
+            path: lambda: report_state(paths) == "current"
+            for path in (paths.report, *files_beside(paths.report), paths.manifest("report"))
+        },
     }
-    assert len(products) == 10
+    assert len(products) == 15
     for path, is_current in products.items():
         assert is_current(), path
         content = path.read_bytes()
@@ -258,6 +247,10 @@ def test_an_ensemble_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert mapping["clusters"] == get_cluster_mapping(run.directory, iteration)["clusters"]
         assert (mapping["ensemble_id"], mapping["run_idx"]) == (place.ensemble.ensemble_id, None)
     assert RunPaths.at(run.directory).history == run.history
+    report = json.loads(place.ensemble.report.with_suffix(".json").read_text())
+    assert (report["settings"]["run"], report["data"]["n_samples"]) == (run.run_id, 300)
+    assert report_state(place.ensemble) == "current"
+    assert not (run.directory / "report.html").exists()
 
 
 def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
