@@ -14,7 +14,7 @@ from spd.clustering.scripts import calc_consensus
 from spd.clustering.scripts import make_report as command
 from spd.clustering.storage import EnsemblePaths
 from spd.errors import SPDError
-from tests.clustering.pipeline.place import Place
+from tests.clustering.pipeline.place import METHOD, Place
 
 pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
 
@@ -109,7 +109,8 @@ def test_flags_given_by_hand_are_kept(place: Place, tmp_path: Path, capsys: pyte
 
 
 def test_the_slurm_job_has_the_members_gpus(place: Place) -> None:
-    config = ClusteringPipelineConfig.from_file(place.directory / "pipeline.yaml").replaced(slurm_gpus=2)
+    values = {"clustering_run_config_path": place.directory / "run.json", "n_runs": 2, "distances_methods": [METHOD]}
+    config = ClusteringPipelineConfig(**values, slurm_gpus=2)
     paths = EnsemblePaths("e-0123abcd", Path("/out/e-0123abcd"))
     script = Renderer(paths, config, Path("/code")).report()
     assert script.name == "spd-report-e-0123abcd"
