@@ -98,7 +98,11 @@ def get_clustering_runs(pipeline_run_id: str) -> list[tuple[int, str]]:
 
 
 def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[RegisteredMember]:
-    """An ensemble's members with their states, by index; `path` is a registry elsewhere than in SPD_OUT_DIR."""
+    """An ensemble's members with their states, by index; `path` is a registry elsewhere than in SPD_OUT_DIR.
+
+    Raises:
+        SPDError: the registry cannot be read, or holds what is no member.
+    """
     path = path or registry_path()
     if not path.exists():
         return []
@@ -115,6 +119,8 @@ def get_members(pipeline_run_id: str, *, path: Path | None = None) -> list[Regis
             "SELECT idx, state, error, job_id, started, ended FROM member_states WHERE pipeline_run_id = ?",
             pipeline_run_id,
         )
+    if not all(isinstance(idx, int) and isinstance(run_id, str) for idx, run_id in rows):
+        raise DamagedFileError(f"{path}: a member of {pipeline_run_id} has an index or run id of another type")
     by_idx = {idx: tuple(rest) for idx, *rest in states}
     return [RegisteredMember(idx, run_id, *by_idx.get(idx, ())) for idx, run_id in rows]
 

@@ -107,6 +107,11 @@ class RunPaths(_Directory):
         return self.directory / "history.zip"
 
     @property
+    def groups(self) -> Path:
+        """The groups found in the run's memberships; runs of older versions have none."""
+        return self.directory / "groups.json"
+
+    @property
     def metrics(self) -> Path:
         return self.directory / "metrics.jsonl"
 

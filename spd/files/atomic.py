@@ -86,6 +86,16 @@ def atomic_write(path: Path | str, *, keep_mode: bool = False) -> Iterator[Path]
             temporary.unlink(missing_ok=True)
 
 
+def is_stream(path: Path | str) -> bool:
+    """Whether something that cannot be replaced stands there: a device, a FIFO, a descriptor."""
+    given = Path(path)
+    descriptor = _own_descriptor(given)
+    try:
+        return descriptor is not None or not stat.S_ISREG(os.stat(given).st_mode)
+    except OSError:
+        return False
+
+
 def _own_descriptor(path: Path) -> int | None:
     """The descriptor of this process that a path such as /dev/stdout or /dev/fd/63 means, through links, too.
 

@@ -1,4 +1,8 @@
-"""The definitions, written from their description alone: sets and loops, no formula of the code under test."""
+"""The definitions, written from their description alone: sets and loops, no formula of the code under test.
+
+Independent on purpose of tests/oracles/merge_definition.py, which has the cost formula that the code under test has: an
+error in the formula is seen here, one in the code there.
+"""
 
 from itertools import combinations
 from math import comb, log2

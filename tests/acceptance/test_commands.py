@@ -1,49 +1,54 @@
 """The commands, on an output directory that goodfire-ai/spd wrote and on a matrix of the user's own."""
 
 import json
-import os
+import re
 import shutil
 import stat
-import subprocess
-import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import yaml
 
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.ensemble_registry import get_clustering_runs, register_clustering_run
+from spd.clustering.harvest.from_file import read_activations
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.scripts import calc_distances, get_cluster_mapping, run_clustering, run_pipeline
+from spd.settings import REPO_ROOT
 from tests.clustering.scripts.commands import Command, Done, run_all
-
-pytestmark = pytest.mark.slow
 
 ENSEMBLE = "e-4a70d619"
 MEMBERS = ["c-10ee4bda", "c-de2b8025", "c-b4fcbed1"]
 
 
-def test_help_is_light() -> None:
-    code = (
-        "import sys\n"
-        "from spd.clustering.scripts.run_pipeline import main\n"
-        "try:\n    main(['--help'])\n"
-        "except SystemExit as left:\n    assert left.code == 0\n"
-        "print({m for m in ('torch', 'numba', 'scipy', 'matplotlib', 'wandb', 'datasets') if m in sys.modules})\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "set()"
-    for flag in (
-        "--config",
-        "--local",
-        "--n-runs",
-        "--wandb-project",
-        "--wandb-entity",
-        "--distances-methods",
-        "--local-clustering-parallel",
-        "--local-calc-distances-parallel",
-        "--track-resources-calc-distances",
-        "--dataset-streaming",
-    ):
-        assert flag in done.stdout, flag
+OVERRIDES = "--wandb-project None --wandb-entity me --dataset-streaming"
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (
+            run_pipeline,
+            "--config P --local --n-runs 3 --distances-methods pair_disagreement,matching_dist"
+            " --local-clustering-parallel --local-calc-distances-parallel --track-resources-calc-distances "
+            + OVERRIDES,
+        ),
+        (run_clustering, f"--config C --pipeline-run-id {ENSEMBLE} --idx-in-ensemble 2 {OVERRIDES}"),
+        (calc_distances, f"--pipeline-run-id {ENSEMBLE} --distances-method matching_dist"),
+        (get_cluster_mapping, "DIR --iteration -1 --run-idx 0 --notes words --output F"),
+    ],
+)
+def test_flags(command: ModuleType, line: str) -> None:
+    command.make_command_parser().parse_args(line.split())
+
+
+def test_the_installed_command() -> None:
+    scripts = tomllib.loads((REPO_ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["spd-clustering"].partition(":")
+    assert (module, function) == (run_pipeline.__name__, run_pipeline.main.__name__)
 
 
 @pytest.fixture(scope="module")
@@ -66,48 +71,15 @@ def done(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     commands = {
         "hamming": ("calc_distances", ["--pipeline-run-id", ENSEMBLE, "--distances-method", "perm_invariant_hamming"]),
         "pairs": ("calc_distances", ["--pipeline-run-id", ENSEMBLE, "--distances-method", "pair_disagreement"]),
-        "unknown method": ("calc_distances", ["--pipeline-run-id", ENSEMBLE, "--distances-method", "euclid"]),
-        "unknown ensemble": (
-            "calc_distances",
-            ["--pipeline-run-id", "e-00000000", "--distances-method", "matching_dist"],
-        ),
-        "path as id": ("calc_distances", ["--pipeline-run-id", "../x", "--distances-method", "matching_dist"]),
-        "status": ("run_pipeline", ["--status", ENSEMBLE]),
         "member": (mapping, [ensemble, "--iteration", "30", "--run-idx", "1", "--notes", "some words"]),
         "consensus": (mapping, [ensemble, "--iteration", "-1", "--output", str(reference / "consensus.json")]),
         "run": (mapping, [run, "--iteration", "-1"]),
-        "best of the reference": (mapping, [run, "--iteration", "best"]),
-        "no such iteration": (mapping, [run, "--iteration", "100000"]),
-        "no such member": (mapping, [ensemble, "--iteration", "3", "--run-idx", "3"]),
-        "no such directory": (mapping, [str(clustering / "runs" / "c-00000000"), "--iteration", "3"]),
-        "no config": ("run_pipeline", ["--config", "missing.yaml", "--local"]),
-        "no run config": ("run_clustering", ["--config", "missing.json"]),
     }
     listed = [Command(module, arguments, reference) for module, arguments in commands.values()]
     return dict(zip(commands, run_all(listed, tmp_path_factory.mktemp("cwd")), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("unknown method", "euclid"),
-        ("unknown ensemble", "e-00000000"),
-        ("path as id", "../x"),
-        ("best of the reference", "costs"),
-        ("no such iteration", "100000"),
-        ("no such member", "3"),
-        ("no such directory", "c-00000000"),
-        ("no config", "missing.yaml"),
-        ("no run config", "missing.json"),
-    ],
-)
-def test_errors_are_one_sentence(done: dict[str, Done], name: str, says: str) -> None:
-    assert done[name].status == 1
-    assert says in done[name].error
-    assert "Traceback" not in done[name].stderr
-    assert done[name].stdout == ""
-
-
+@pytest.mark.slow
 def test_distances_of_the_reference(done: dict[str, Done], reference: Path, golden: Path) -> None:
     source = golden / "expected" / "resid_mlp1" / "e2e_reference_layout" / "ensembles" / ENSEMBLE
     for name, ours, theirs in (
@@ -128,12 +100,7 @@ def test_distances_of_the_reference(done: dict[str, Done], reference: Path, gold
         assert (directory / f"distances_{ours}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_status_of_the_reference(done: dict[str, Done]) -> None:
-    assert done["status"].status == 0, done["status"].stderr
-    for member in MEMBERS:
-        assert member in done["status"].stdout
-
-
+@pytest.mark.slow
 def test_mappings_of_the_reference(done: dict[str, Done], reference: Path) -> None:
     clustering = reference / "clustering"
     for name in ("run", "member", "consensus"):
@@ -174,37 +141,50 @@ def check_clusters(clusters: dict[str, int | None], history: MergeHistory, itera
     assert clusters == expected
 
 
+LABELS = [f"{module}:{i}" for module in ("layers.0.up", "layers.0.down", "layers.10.up") for i in range(4)]
+
+
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """An ensemble of a matrix of the user's own, by the command itself."""
-    directory = tmp_path_factory.mktemp("pipeline")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a matrix of the user's own, of three modules: dense.npy, with labels."""
+    directory = tmp_path_factory.mktemp("place")
     rng = np.random.default_rng(0)
-    np.save(directory / "mine.npy", (rng.random((300, 12)) * (rng.random((300, 12)) < 0.3)).astype(np.float32))
-    run = {"activations_path": "mine.npy", "batch_size": 200, "merge_config": {"iters": None}}
-    (directory / "crc.json").write_text(json.dumps(run))
+    matrix = (0.1 + 0.9 * rng.random((300, 12))) * (rng.random((300, 12)) < 0.3)
+    matrix[1:, 3] = 0.0  # active on one sample: its maximum is 0.6, its mean 0.003 over 200 samples
+    matrix[0, 3] = 0.6
+    matrix[:, 4] = 0.0
+    np.save(directory / "mine.npy", matrix.astype(np.float32))
+    (directory / "mine.labels.txt").write_text("\n".join(LABELS))
+    return directory
+
+
+def write_run(path: Path, **values: object) -> ClusteringRunConfig:
+    config = ClusteringRunConfig.model_validate({"activations_path": "mine.npy", "batch_size": 200, **values})
+    config.to_file(path)
+    return config
+
+
+@pytest.fixture(scope="module")
+def pipeline(place: Path) -> tuple[Path, Done]:
+    """An ensemble, by the command itself."""
+    write_run(place / "crc.json", merge_config={"iters": None, "filter_dead_threshold": 0.0})
     config = {"clustering_run_config_path": "crc.json", "n_runs": 5, "distances_methods": ["matching_dist"]}
-    (directory / "pipeline.yaml").write_text(yaml.safe_dump(config))
+    (place / "pipeline.yaml").write_text(yaml.safe_dump(config))
     arguments = "--config pipeline.yaml --local --n-runs 2 --wandb-project None --track-resources-calc-distances"
     methods = ["--distances-methods", "perm_invariant_hamming,pair_disagreement"]
-    environment = {**os.environ, "SPD_OUT_DIR": str(directory / "out"), "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [sys.executable, "-m", "spd.clustering.scripts.run_pipeline", *arguments.split(), *methods],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return directory / "out" / "clustering", done
+    (done,) = run_all([Command("run_pipeline", [*arguments.split(), *methods], place / "out")], place)
+    return place / "out" / "clustering", done
 
 
-def test_pipeline_layout(pipeline: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+@pytest.mark.slow
+def test_pipeline_layout(pipeline: tuple[Path, Done]) -> None:
     clustering, done = pipeline
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     (ensemble,) = (clustering / "ensembles").iterdir()
     runs = sorted(path for path in (clustering / "runs").iterdir())
     assert len(runs) == 2
-    assert ensemble.name.startswith("e-")
+    assert re.fullmatch("e-[0-9a-f]{8}", ensemble.name)
+    assert all(re.fullmatch("c-[0-9a-f]{8}", run.name) for run in runs)
     assert ensemble.name in done.stdout
     files = {path.name for path in ensemble.iterdir()}
     assert {"pipeline_config.yaml", "clustering_run_config.json", "ensemble_meta.json"} <= files
@@ -221,9 +201,8 @@ def test_pipeline_layout(pipeline: tuple[Path, subprocess.CompletedProcess[str]]
         assert data["distances"].shape == (11, 2, 2)
     seeds = set()
     for run in runs:
-        assert {"clustering_run_config.json", "history.zip", "plots", "metrics.jsonl"} <= {
-            p.name for p in run.iterdir()
-        }
+        files = {path.name for path in run.iterdir()}
+        assert {"clustering_run_config.json", "history.zip", "plots", "metrics.jsonl"} <= files
         written = json.loads((run / "clustering_run_config.json").read_text())
         assert written["ensemble_id"] == ensemble.name
         assert len(written["merge_config"]) == 7
@@ -232,3 +211,44 @@ def test_pipeline_layout(pipeline: tuple[Path, subprocess.CompletedProcess[str]]
         for line in (run / "metrics.jsonl").read_text().splitlines():
             json.loads(line)
     assert seeds == {(0, 0), (1, 1)}
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_id_that_is_registered_for_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = place / "registered"
+    monkeypatch.setenv("SPD_OUT_DIR", str(out))
+    registered = ["c-0000000a", "c-0000000b"]
+    assert [register_clustering_run("e-0000000e", run_id) for run_id in registered] == [0, 1]
+    write_run(place / "member.json")
+    member = ["--config", "member.json", "--pipeline-run-id", "e-0000000e", "--idx-in-ensemble"]
+    done = run_all([Command("run_clustering", [*member, index], out) for index in ("1", "7")], place)
+    assert [one.status for one in done] == [0, 0], done
+    runs = get_clustering_runs("e-0000000e")
+    assert [index for index, _ in runs] == [0, 1, 2]
+    assert [run_id for _, run_id in runs[:2]] == registered
+    seeds = {}
+    for directory in (out / "clustering" / "runs").iterdir():
+        config = ClusteringRunConfig.from_file(directory / "clustering_run_config.json")
+        seeds[directory.name] = (config.dataset_seed, config.seed, config.ensemble_id)
+    assert seeds == {"c-0000000b": (1, 1, "e-0000000e"), runs[2][1]: (2, 2, "e-0000000e")}
+
+
+@pytest.mark.parametrize(
+    ("merge_config", "stat", "expected"),
+    [
+        ({}, "max", [label for label in LABELS if label != "layers.0.down:0"]),
+        ({"filter_dead_threshold": 0.0}, "max", LABELS),
+        ({"module_name_filter": "layers.0.", "filter_dead_threshold": -1.0}, "max", LABELS[:8]),
+        ({"module_name_filter": ["layers.10.up"]}, "max", LABELS[8:]),
+        ({"module_name_filter": "layers.0.up", "filter_dead_threshold": 0.6}, "max", LABELS[:4]),
+        ({"module_name_filter": "layers.0.up", "filter_dead_threshold": 0.01}, "mean", LABELS[:3]),
+    ],
+)
+def test_which_components_are_clustered(
+    place: Path, merge_config: dict[str, object], stat: str, expected: list[str]
+) -> None:
+    """By module_name_filter (a prefix, or exact names), filter_dead_threshold and filter_dead_stat."""
+    config = write_run(place / "filtered.json", merge_config=merge_config, filter_dead_stat=stat)
+    memberships = read_activations(place / "mine.npy", config)
+    assert memberships.labels == expected
+    assert memberships.n_samples == config.batch_size

@@ -4,7 +4,7 @@ import io
 import json
 import sqlite3
 import zipfile
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -183,16 +183,36 @@ def test_our_file_by_the_documented_layout(iters: int | None, tmp_path: Path) ->
         assert read.best_n_merges == history.best_n_merges
 
 
-def test_damaged_files_are_errors(tmp_path: Path) -> None:
-    good = tmp_path / "good.zip"
-    real_history().save(good)
-    content = good.read_bytes()
-    for name, data in (("cut", content[: len(content) // 2]), ("empty", b""), ("text", b"no zip at all")):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match=name):
-            MergeHistory.read(tmp_path / name)
-    with pytest.raises(ValueError, match=r"missing\.zip"):
-        MergeHistory.read(tmp_path / "missing.zip")
+@pytest.mark.parametrize("filler", [-1, 0])
+def test_a_file_with_rows_beyond_the_last_iteration(filler: int, tmp_path: Path) -> None:
+    history = history_of(["m:2", "m:0", "m:10", "n:0"], [(1, 3), (0, 2)])
+    arrays = {
+        "merge.group_idxs": np.full((5, 4), filler, np.int16),
+        "merge.k_groups": np.full(5, filler, np.int16),
+        "selected_pairs": np.full((5, 2), filler, np.int16),
+    }
+    arrays["merge.group_idxs"][:2] = [[0, 1, 2, 1], [0, 1, 0, 1]]
+    arrays["merge.k_groups"][:2] = [3, 2]
+    arrays["selected_pairs"][:2] = [[1, 3], [0, 2]]
+    metadata = {
+        "merge_config": MergeConfig().model_dump(mode="json"),
+        "c_components": 4,
+        "n_iters_current": 2,
+        "labels": history.labels,
+    }
+    with zipfile.ZipFile(tmp_path / "history.zip", "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.save(member, array)
+        archive.writestr("labels.txt", "\n".join(history.labels))
+        archive.writestr("metadata.json", json.dumps(metadata))
+    read = MergeHistory.read(tmp_path / "history.zip")
+    assert (read.labels, read.merge_config, len(read)) == (history.labels, MergeConfig(), 2)
+    np.testing.assert_array_equal(read.selected_pairs, history.selected_pairs)
+    np.testing.assert_array_equal(read.merges.group_idxs, history.merges.group_idxs)
+    assert read.merges.k_groups.tolist() == [3, 2]
+    with pytest.raises(ValueError, match="costs"):
+        _ = read.best_n_merges
 
 
 def test_files_of_the_reference(golden: Path) -> None:
@@ -210,35 +230,6 @@ def test_files_of_the_reference(golden: Path) -> None:
         assert is_valid_linkage(history.linkage())
         with pytest.raises(ValueError, match="costs"):
             _ = history.best_iteration
-
-
-@pytest.mark.parametrize("run", ["resid_mlp1", "lm_kjv"])
-def test_ensembles_of_the_reference(golden: Path, run: str) -> None:
-    directory = golden / "expected" / run / "ensemble"
-    ensemble = MergeHistoryEnsemble(data=[MergeHistory.read(directory / f"history_{i}.zip") for i in range(4)])
-    merges, metadata = ensemble.normalized()
-    with np.load(directory / "ensemble_merge_array.npz") as data:
-        theirs = data["merge_array"]
-    reference = json.loads((directory / "ensemble_meta.json").read_text())
-    assert set(reference) <= set(metadata)
-    assert metadata["component_labels"] == reference["component_labels"]
-    n = min(len(history) for history in ensemble)
-    assert merges.shape == (4, n, theirs.shape[2])
-    for member, (history, ours, other) in enumerate(zip(ensemble, merges, theirs[:, :n], strict=True)):
-        lacks = np.array([label not in set(history.labels) for label in metadata["component_labels"]])
-        np.testing.assert_array_equal(ours[:, ~lacks], other[:, ~lacks], err_msg=str(member))
-        # The reference numbers what a member lacks in the arbitrary order of a Python set.
-        numbers = history.c_components + np.arange(lacks.sum())
-        np.testing.assert_array_equal(ours[:, lacks], np.tile(numbers, (n, 1)))
-        np.testing.assert_array_equal(np.sort(other[:, lacks], axis=1), np.tile(numbers, (n, 1)))
-    assert json.loads(json.dumps(metadata))["n_ensemble"] == 4
-    for method, triangle in (("perm_invariant_hamming", np.tril_indices), ("matching_dist", np.triu_indices)):
-        with np.load(directory / f"distances_{method}.npz") as data:
-            expected = data["distances"][:n]
-        ours = ensemble.get_distances("pair_disagreement" if method == "matching_dist" else method)
-        rows, columns = triangle(4, -1 if triangle is np.tril_indices else 1)
-        low, high = np.minimum(rows, columns), np.maximum(rows, columns)
-        np.testing.assert_array_equal(ours[:, high, low], expected[:, rows, columns])
 
 
 def test_ensemble() -> None:
@@ -314,24 +305,20 @@ def test_distances_of_any_array(method: str) -> None:
         compute_distances(array[0], method)
 
 
-def _register(numbers: list[int]) -> list[int]:
-    return [register_clustering_run("e-0000000a", f"c-{number:08x}") for number in numbers]
+def _register(number: int) -> int:
+    return register_clustering_run("e-0000000a", f"c-{number:08x}")
 
 
-@pytest.mark.slow
 def test_registry(out_dir: Path) -> None:
     assert get_clustering_runs("e-0000000a") == []
     assert not out_dir.exists()
     assert register_clustering_run(pipeline_run_id="e-0000000b", clustering_run_id="c-ffffffff") == 0
-    with ProcessPoolExecutor(2) as processes, ThreadPoolExecutor(4) as threads:
-        jobs = [
-            pool.submit(_register, list(range(10 * i, 10 * i + 10))) for i, pool in enumerate(3 * [processes, threads])
-        ]
-        indices = [index for job in jobs for index in job.result()]
-    assert sorted(indices) == list(range(60))
+    with ThreadPoolExecutor(4) as threads:
+        indices = list(threads.map(_register, range(12)))
+    assert sorted(indices) == list(range(12))
     runs = get_clustering_runs("e-0000000a")
-    assert [index for index, _ in runs] == list(range(60))
-    assert {run for _, run in runs} == {f"c-{number:08x}" for number in range(60)}
+    assert [index for index, _ in runs] == list(range(12))
+    assert [run for _, run in runs] == [f"c-{indices.index(idx):08x}" for idx in range(12)]
     assert get_clustering_runs("e-0000000b") == [(0, "c-ffffffff")]
     database = sqlite3.connect(out_dir / "clustering" / "ensemble_registry.db")
     columns = [row[1] for row in database.execute("PRAGMA table_info(ensemble_runs)")]

@@ -136,6 +136,23 @@ def test_filter_dead_components() -> None:
     assert (nothing.activations.shape, nothing.labels, nothing.dead_components_labels) == ((2, 0), [], names)
 
 
+def test_a_bundled_example() -> None:
+    info = SPDRunInfo.from_path("example:resid_mlp2")
+    model = ComponentModel.from_pretrained("example:resid_mlp2")
+    assert info.checkpoint_path.is_file()
+    assert info.config
+    batch = torch.rand(8, 40, generator=torch.Generator().manual_seed(0))
+    result = model(batch, cache_type="input")
+    assert result.output.shape == batch.shape
+    importances = model.calc_causal_importances(pre_weight_acts=result.cache, sampling="continuous")
+    activations = component_activations(model, torch.device("cpu"), batch)
+    assert list(activations) == list(importances.lower_leaky) == list(result.cache)
+    for module, values in activations.items():
+        assert len(values) == len(batch)
+        torch.testing.assert_close(values, importances.lower_leaky[module])
+        assert importances.upper_leaky[module].shape == importances.pre_sigmoid[module].shape == values.shape
+
+
 def test_argument_names() -> None:
     assert list(inspect.signature(component_activations).parameters)[:3] == ["model", "device", "batch"]
     names = ["activations", "filter_dead_threshold", "seq_mode", "filter_modules"]

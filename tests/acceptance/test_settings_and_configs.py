@@ -145,7 +145,7 @@ def test_merge_config_is_frozen() -> None:
 
 
 def test_merge_config_iterations() -> None:
-    assert MergeConfig(iters=None).get_num_iters(7) == 6
+    assert MergeConfig(iters=None).get_num_iters(n_components=7) == 6
     assert MergeConfig(iters=3).get_num_iters(7) == 3
     assert MergeConfig(iters=None).get_num_iters(1) == 0
 
@@ -217,8 +217,9 @@ def test_run_config_defaults_and_hash() -> None:
     ):
         assert getattr(config, name) is None, name
     text = config.stable_hash_b64()
-    assert len(base64.urlsafe_b64decode(text + "=")) == hashlib.sha256().digest_size
-    assert "=" not in text
+    sorted_json = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(sorted_json.encode()).digest()
+    assert text == base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert text != ClusteringRunConfig(model_path="runs/mine", batch_size=17).stable_hash_b64()
 
 
@@ -316,6 +317,8 @@ def test_pipeline_config_defaults_and_refusals(tmp_path: Path, monkeypatch: pyte
     for name in ("slurm_job_name_prefix", "slurm_partition", "wandb_project"):
         assert getattr(config, name) is None
     assert config.create_git_snapshot is False
+    slurm = {"time", "gpus", "cpus", "memory", "account", "qos", "extra_options", "max_concurrent"}
+    assert {f"slurm_{name}" for name in slurm} | {"wandb_entity"} <= set(ClusteringPipelineConfig.model_fields)
     (tmp_path / "broken.json").write_text('{"batch_size": 1}')
     (tmp_path / "sub").mkdir()
     for wrong in (
@@ -348,6 +351,7 @@ def test_example_configs_have_the_values_that_users_rely_on() -> None:
     for name, run_id in (
         ("ss_llama_simple_mlp-1L.json", "5cr21lbs"),
         ("ss_llama_simple_mlp-2L.json", "itmexlj0"),
+        ("ss_llama_simple_mlp.json", "vjbol27n"),
         ("simplestories_dev.json", "lxs77xye"),
         ("resid_mlp1.json", "0d2lld8j"),
         ("resid_mlp2.json", "q9uydy18"),

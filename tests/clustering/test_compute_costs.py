@@ -85,3 +85,5 @@ def test_reference_matrices(golden: Path) -> None:
             costs = compute_merge_costs(data[f"{case}/coact"], merge, alpha)
             expected = data[f"{case}/costs"]
             np.testing.assert_allclose(costs, expected, rtol=2e-5, atol=2e-6 * np.abs(expected).max())
+            counts = 200 * np.diagonal(data[f"{case}/coact"])  # the reference's MDL is that of counts, over 200 samples
+            assert compute_mdl_cost(counts, merge, alpha) == pytest.approx(float(data[f"{case}/mdl"]), rel=1e-5)

@@ -20,21 +20,6 @@ PIPELINES = sorted(CONFIGS.glob("*.yaml"))
 RUNS = sorted(path for path in (CONFIGS / "crc").iterdir() if path.suffix in (".json", ".yaml"))
 
 
-def test_the_names_that_users_refer_to() -> None:
-    assert {"pipeline_config.yaml", "pipeline-dev-simplestories.yaml", "pipeline_example.yaml"} <= {
-        path.name for path in PIPELINES
-    }
-    assert {
-        "ss_llama_simple_mlp-1L.json",
-        "ss_llama_simple_mlp-2L.json",
-        "ss_llama_simple_mlp.json",
-        "simplestories_dev.json",
-        "resid_mlp1.json",
-        "resid_mlp2.json",
-        "example.yaml",
-    } <= {path.name for path in RUNS}
-
-
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_run_configs_are_valid_and_round_trip(path: Path, tmp_path: Path) -> None:
     config = ClusteringRunConfig.from_file(path)

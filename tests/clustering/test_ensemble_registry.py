@@ -175,3 +175,11 @@ def test_an_empty_file(out_dir: Path) -> None:
     assert registry.get_clustering_runs("e-00000001") == []
     assert registry.list_ensembles() == []
     assert registry.register_clustering_run("e-00000001", "c-00000001") == 0
+
+
+def test_a_run_id_that_is_no_text(out_dir: Path) -> None:
+    registry.register_members("e-00000000", ["c-00000000"])
+    with sqlite3.connect(registry_path()) as database:
+        database.execute("UPDATE ensemble_runs SET clustering_run_id = x'ff'")
+    with pytest.raises(DamagedFileError, match="a member of e-00000000 has an index or run id of another type"):
+        registry.get_members("e-00000000")

@@ -1,4 +1,8 @@
-"""The merge by its plain definition, in float64: a full cost matrix at every iteration, nothing kept between them."""
+"""The merge by its plain definition, in float64: a full cost matrix at every iteration, nothing kept between them.
+
+Independent on purpose of tests/acceptance/plain.py, which has no cost formula and takes the difference of two
+description lengths: neither may be written by means of the other.
+"""
 
 from collections.abc import Iterator
 

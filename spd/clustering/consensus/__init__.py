@@ -1,6 +1,6 @@
 """The stable groups of an ensemble: which groups to believe, and why.
 
-1. `cut_members`: each member's partition at its own MDL minimum, at an iteration, or at a number of groups.
+1. `cut_members`: each member's found groups, or its history at its MDL minimum, an iteration, a number of groups.
 2. `find_consensus`: co-association of components over the members; cores, stable groups, consensus partition; how
    firm each group is, how sure each component's place, which member represents the ensemble.
 3. `agreement_along_iterations`: how much members agree at each number of groups, not only at the cut.
@@ -9,15 +9,17 @@
 
 from spd.clustering.consensus.agreement import Agreement, agreement_along_iterations
 from spd.clustering.consensus.content import StableGroups
-from spd.clustering.consensus.cuts import Cut, MemberCuts, cut_members
+from spd.clustering.consensus.cuts import FOUND_GROUPS, Cut, CutKind, MemberCuts, cut_members
 from spd.clustering.consensus.stable_groups import Consensus, Member, find_consensus
 from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_mapping, write_stable_groups
 from spd.clustering.consensus.tables import summary_text, to_dataframe
 
 __all__ = [
+    "FOUND_GROUPS",
     "Agreement",
     "Consensus",
     "Cut",
+    "CutKind",
     "Member",
     "MemberCuts",
     "StableGroups",

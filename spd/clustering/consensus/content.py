@@ -1,7 +1,8 @@
 """The content of stable_groups.json, key by key; the module of the file (stable_groups_file) says what each means."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from spd.clustering.consensus.cuts import CutKind
 from spd.clustering.consensus.stable_groups import Verdict
 
 
@@ -11,7 +12,7 @@ class MemberRow(TypedDict):
     index: int
     run_id: str | None
     n_alive: int
-    n_merges: int
+    n_merges: int | None
     n_groups: int
     mean_distance: float
     is_representative: bool
@@ -111,6 +112,7 @@ class StableGroups(TypedDict):
     schema_version: int
     ensemble_id: str | None
     cut: str
+    cut_kind: NotRequired[CutKind]
     threshold: float
     rules: dict[str, str]
     summary: Summary

@@ -7,7 +7,7 @@ from typing import Literal, SupportsInt
 import numpy as np
 from jaxtyping import Float, Int
 
-from spd.clustering.consensus.cuts import MemberCuts
+from spd.clustering.consensus.cuts import CutKind, MemberCuts
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
 from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
 from spd.errors import SPDError
@@ -30,7 +30,7 @@ class Member:
         index: its place in the ensemble.
         run_id: its run, None where it is not known.
         n_alive: its live components.
-        n_merges: merges made.
+        n_merges: merges made; None for found groups.
         n_groups: groups of its own live components.
         mean_distance: mean variation of information (nats) to the other members.
         is_representative: whether it has the smallest such distance.
@@ -39,7 +39,7 @@ class Member:
     index: int
     run_id: str | None
     n_alive: int
-    n_merges: int
+    n_merges: int | None
     n_groups: int
     mean_distance: float
     is_representative: bool
@@ -51,7 +51,7 @@ class Consensus:
 
     Attributes:
         labels: (n,) component labels.
-        cut: where the members are cut, in words.
+        cut, cut_kind: where the members are cut, in words and in a word.
         threshold: of the stable groups.
         members: one entry a member.
         n_alive: (n,) number of members in which each component is alive.
@@ -64,6 +64,7 @@ class Consensus:
 
     labels: list[str]
     cut: str
+    cut_kind: CutKind
     threshold: float
     members: list[Member]
     n_alive: Int[np.ndarray, "n"]
@@ -166,6 +167,7 @@ def find_consensus(
     return Consensus(
         labels=cuts.labels,
         cut=str(cuts.cut),
+        cut_kind=cuts.cut.kind,
         threshold=threshold,
         members=_members(cuts, distances, run_ids),
         n_alive=coassociation.n_alive,
@@ -210,7 +212,7 @@ def _members(cuts: MemberCuts, distances: Float[np.ndarray, "n_members"], run_id
             index=index,
             run_id=run_ids[index] if run_ids else None,
             n_alive=int((partition >= 0).sum()),
-            n_merges=int(cuts.n_merges[index]),
+            n_merges=None if cuts.n_merges is None else int(cuts.n_merges[index]),
             n_groups=len(np.unique(partition[partition >= 0])),
             mean_distance=float(distances[index]),
             is_representative=index == representative,

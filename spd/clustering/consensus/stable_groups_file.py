@@ -4,12 +4,15 @@ The schema (docs/stable_groups.md explains each key for readers):
 
     schema_version   1
     ensemble_id      "e-..." or null
-    cut              where each member was cut
+    cut              where each member was cut, in words
+    cut_kind         groups (found in its memberships), mdl, iteration, n-groups (of its history); files of older
+                     versions lack it
     threshold        least mean co-association of a stable group
     rules            {cores, stable_groups, groups, verdicts, confidence, contested}: in words
     summary          n_members, n_components, n_stable_groups, n_components_stable, n_cores, n_groups,
                      n_components_alone, n_contested, mean_adjusted_rand, pac, ambiguous_of_together, representative
-    members          [{index, run_id, n_alive, n_merges, n_groups, mean_distance, is_representative}]
+    members          [{index, run_id, n_alive, n_merges (null: found groups), n_groups, mean_distance,
+                     is_representative}]
     groups           [{id, verdict, why, size, mean, least, nearest, nearest_mean, n_stable_parts, components}]
     stable_groups    [{id, group, size, mean, least, nearest, nearest_mean, is_core, components}]
     cores            [{id, group, size, components}]
@@ -105,6 +108,7 @@ def as_json(consensus: Consensus, agreement: Agreement | None = None, ensemble_i
         "schema_version": SCHEMA_VERSION,
         "ensemble_id": ensemble_id,
         "cut": consensus.cut,
+        "cut_kind": consensus.cut_kind,
         "threshold": consensus.threshold,
         "rules": RULES,
         "summary": _summary(consensus, groups, stable, cores, components),

@@ -97,17 +97,13 @@ def _missing(idxs: list[int]) -> str:
 
 
 def product_state(
-    paths: EnsemblePaths,
-    product: str,
-    settings: dict[str, Any] | None = None,
-    *,
-    more_sources: Fingerprints | None = None,
+    paths: EnsemblePaths, product: str, settings: dict[str, Any] | None = None, sources: Fingerprints | None = None
 ) -> ProductState:
     """Whether a product is whole and of today's finished members.
 
     Args:
         settings: that it should be made with; None: any.
-        more_sources: that it is made from beside the members' histories.
+        sources: that it should be made from; None: the histories of the finished members.
 
     Returns:
         `unknown` where it has no manifest, as older versions and other programs leave it.
@@ -118,7 +114,8 @@ def product_state(
     if not has_manifest(paths.manifest(product)):
         return "unknown"
     manifest = read_manifest(paths.manifest(product))
-    sources = {**history_fingerprints(paths, finished_members(paths)), **(more_sources or {})}
+    if sources is None:
+        sources = history_fingerprints(paths, finished_members(paths))
     if manifest is None or not manifest.is_of(settings, sources):
         return "stale"
     return "stale" if manifest.lost(paths.directory) else "current"

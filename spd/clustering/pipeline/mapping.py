@@ -1,54 +1,66 @@
 """Which cluster each component is in: of one run, of one member of an ensemble, or of the consensus of an ensemble.
 
-A cluster is named by its index at that iteration; a component that is alone has null.
+A cluster is named by its index at that iteration, or among the groups found; a component that is alone has null.
 """
 
 import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.consensus import Cut, cut_members, find_consensus
+from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, find_consensus, read_stable_groups
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.comparison import product_state, read_ensemble, registered_members
-from spd.clustering.pipeline.stable_groups import STABLE_GROUPS, settings_as_before
+from spd.clustering.pipeline.comparison import read_ensemble, registered_members
+from spd.clustering.pipeline.found_groups import read_found_groups
+from spd.clustering.pipeline.stable_groups import cut_ensemble, stable_groups_state
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
 
 logger = logging.getLogger(__name__)
 
-Iteration = int | Literal["best"]
+Iteration = int | Literal["best", "groups"]
 Clusters = dict[str, int | None]
 
 
 def get_cluster_mapping(
-    directory: Path | str, iteration: Iteration, *, run_idx: int | None = None, notes: str = ""
+    directory: Path | str,
+    iteration: Iteration,
+    *,
+    run_idx: int | None = None,
+    notes: str = "",
+    n_groups: int | None = None,
 ) -> dict[str, Any]:
     """The clusters of a run directory or of an ensemble directory.
 
     Args:
         directory: of a run (it holds history.zip) or of an ensemble (it holds ensemble_meta.json).
-        iteration: the state after this merge (negative: counted from the end), or "best": at the least MDL.
+        iteration: the state after this merge (negative: counted from the end), "best": at the least MDL, or "groups":
+            the groups found in the memberships.
         run_idx: for an ensemble: which member; None: the consensus of all.
-        notes: free text, kept in the mapping.
+        notes: free text, kept in the mapping; where there is none, found groups say there what they are.
+        n_groups: with "groups": the partition nearest to this many groups, those of one component counted; of a run
+            without groups.json, that of its history, with a warning.
 
     Returns:
-        {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: before any merge, which
-        is best when none pays), {ensemble_id, notes, spd_run, n_iterations, run_idx, clusters} for an ensemble, where
-        n_iterations is the iteration, too, under the key that readers of ensemble mappings know (null for the
-        consensus of members each cut at its own best one).
+        {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: found groups, or before any
+        merge, which is best when none pays), {ensemble_id, notes, spd_run, n_iterations, run_idx, clusters} for an
+        ensemble, where n_iterations is the iteration, too, under the key that readers of ensemble mappings know (null
+        for found groups, and for the consensus of members each cut at its own best one).
 
     Raises:
         SPDError: there is no such directory, iteration or member, a file is damaged, the best iteration is not known,
-            or there is no consensus yet.
+            the run has no groups, or there is no consensus yet.
     """
+    if n_groups is not None and iteration != "groups":
+        raise SPDError(f"a number of groups ({n_groups}) goes with the iteration 'groups', got {iteration!r}")
     directory = Path(directory).absolute()
     run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
     if ensemble.meta.is_file() or ensemble.merge_array.is_file() or _is_registered(ensemble):
-        return _ensemble_mapping(ensemble, iteration, run_idx, notes)
+        return _ensemble_mapping(ensemble, _Wanted(iteration, n_groups), run_idx, notes)
     if not run.history.is_file():
         reason = (
             f"holds neither {run.history.name} nor {ensemble.meta.name}" if directory.is_dir() else "does not exist"
@@ -56,73 +68,135 @@ def get_cluster_mapping(
         raise MissingFileError(f"{directory}: {reason}; expected the directory of a finished run or of an ensemble")
     if run_idx is not None:
         raise SPDError(f"{directory}: is a run, not an ensemble, and has no member {run_idx}")
-    n_merges, clusters = _history_clusters(run.history, iteration)
+    found = _run_clusters(run, _Wanted(iteration, n_groups))
     return {
         "clustering_run_id": directory.name,
-        "notes": notes,
+        "notes": notes or found.what,
         "spd_run": _spd_run(run.config),
-        "iteration": n_merges - 1 if n_merges else None,
-        "clusters": clusters,
+        "iteration": found.iteration,
+        "clusters": found.clusters,
     }
 
 
-def _history_clusters(path: Path, iteration: Iteration) -> tuple[int, Clusters]:
-    """(number of merges, clusters) of a history at an iteration."""
+@dataclass(frozen=True)
+class _Wanted:
+    """See get_cluster_mapping."""
+
+    iteration: Iteration
+    n_groups: int | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """Of the members of an ensemble."""
+        if self.iteration == "groups":
+            return Cut(n_groups=self.n_groups, is_found=True)
+        return Cut() if self.iteration == "best" else Cut(iteration=self.iteration)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Clusters, after how many merges of a history (None: of none), and what they are where that must be said."""
+
+    clusters: Clusters
+    n_merges: int | None = None
+    what: str = ""
+
+    @property
+    def iteration(self) -> int | None:
+        return self.n_merges - 1 if self.n_merges else None
+
+
+def _run_clusters(run: RunPaths, wanted: _Wanted) -> _Found:
+    """Those of a run, from its groups or its history."""
+    if wanted.iteration != "groups":
+        return _history_clusters(run.history, wanted.iteration)
+    history = MergeHistory.read(run.history)
+    if wanted.n_groups is not None and not run.groups.is_file():
+        n_groups = min(max(wanted.n_groups, history.final_k_groups), history.c_components)
+        n_merges = history.c_components - n_groups
+        what = f"the merge history's state with {n_groups} groups, since {run.groups.name} is not there"
+        logger.warning("%s: %s", run.directory, what)
+        return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges, what)
+    groups = read_found_groups(run, history)
+    partition = wanted.cut.of_groups(groups)
+    what = "the groups found"
+    if wanted.n_groups is not None:
+        what = f"the groups found, cut at {partition.max(initial=-1) + 1} groups, nearest to {wanted.n_groups}"
+        logger.info("%s: %s", run.groups, what)
+    return _Found(_clusters(groups.labels, partition), None, what)
+
+
+def _history_clusters(path: Path, iteration: int | Literal["best"]) -> _Found:
+    """Those of a history at an iteration."""
     history = MergeHistory.read(path)
     try:
         n_merges = history.n_merges_at(iteration)
     except SPDError as error:
         hint = "; give a number to --iteration" if iteration == "best" else ""
         raise SPDError(f"{path}: {error}{hint}") from error
-    return n_merges, _clusters(history.labels, history.partition_after(n_merges))
+    return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges)
 
 
-def _ensemble_mapping(paths: EnsemblePaths, iteration: Iteration, run_idx: int | None, notes: str) -> dict[str, Any]:
+def _ensemble_mapping(paths: EnsemblePaths, wanted: _Wanted, run_idx: int | None, notes: str) -> dict[str, Any]:
     meta = _metadata(paths)
     ensemble_id = meta.get("ensemble_id") or paths.directory.name
-    found: tuple[int | None, Clusters]
     known = _member_indices(meta)
     if run_idx is not None or len(known) == 1:
-        found = _member_clusters(paths, meta, iteration, known[0] if run_idx is None else run_idx)
-    elif iteration == "best":
-        found = None, _consensus_at_best(paths)
+        found = _member_clusters(paths, meta, wanted, known[0] if run_idx is None else run_idx)
     else:
-        found = _consensus_at(paths, iteration)
+        found = _consensus_clusters(paths, wanted)
     return {
         "ensemble_id": ensemble_id,
-        "notes": notes,
+        "notes": notes or found.what,
         "spd_run": _spd_run(paths.clustering_run_config, *(run.config for run in _member_runs(paths, meta).values())),
-        "n_iterations": found[0] - 1 if found[0] else None,
+        "n_iterations": found.iteration,
         "run_idx": run_idx,
-        "clusters": found[1],
+        "clusters": found.clusters,
     }
 
 
-def _member_clusters(
-    paths: EnsemblePaths, meta: dict[str, Any], iteration: Iteration, run_idx: int
-) -> tuple[int, Clusters]:
-    """From the member's own history where it is at hand, else from the merge array."""
+def _member_clusters(paths: EnsemblePaths, meta: dict[str, Any], wanted: _Wanted, run_idx: int) -> _Found:
+    """From the member's own files where they are at hand, else from the merge array."""
     labels: list[str] = meta["component_labels"]
     known = _member_indices(meta)
     if run_idx not in known:
         raise SPDError(f"{paths.directory}: has no member {run_idx}, its members are {', '.join(map(str, known))}")
     run = _member_runs(paths, meta).get(run_idx)
     if run is not None and run.history.is_file():
-        n_merges, clusters = _history_clusters(run.history, iteration)
-        return n_merges, {label: clusters.get(label) for label in labels}
-    if iteration == "best":
+        found = _run_clusters(run, wanted)
+        return replace(found, clusters={label: found.clusters.get(label) for label in labels})
+    if isinstance(wanted.iteration, str):
+        unknown = "its best iteration is" if wanted.iteration == "best" else "its groups are"
         raise SPDError(
-            f"{paths.directory}: the history of member {run_idx} is not at hand, so its best iteration is unknown; "
+            f"{paths.directory}: the history of member {run_idx} is not at hand, so {unknown} unknown; "
             "give a number to --iteration"
         )
     states = _merge_array(paths, len(labels), len(known))[known.index(run_idx)]
     n_iters = int((states >= 0).all(axis=1).sum())  # goodfire-ai/spd fills rows beyond a member's last merge with -1
-    index = _checked_iteration(iteration, n_iters, str(paths.merge_array))
-    return index + 1, _clusters(labels, states[index])
+    index = _checked_iteration(wanted.iteration, n_iters, str(paths.merge_array))
+    return _Found(_clusters(labels, states[index]), index + 1)
 
 
-def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
-    """The consensus that was made when every member was cut at its own least MDL."""
+def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
+    """The consensus that is stored, where it is of this cut, else a new one of the members."""
+    if isinstance(wanted.iteration, int):
+        _, ensemble = read_ensemble(paths)
+        index = _checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
+        return _Found(_new_consensus(cut_ensemble(paths, Cut(iteration=index))), index + 1)
+    what = f"consensus partition; members cut at {wanted.cut}" if wanted.cut.is_found else ""
+    if wanted.cut in (Cut(), FOUND_GROUPS):
+        stored = _stored_consensus(paths, wanted.cut)
+        if stored is not None:
+            return _Found(stored, None, what)
+    return _Found(_new_consensus(cut_ensemble(paths, wanted.cut)), None, what)
+
+
+def _stored_consensus(paths: EnsemblePaths, cut: Cut) -> Clusters | None:
+    """None where it was made of another cut.
+
+    Raises:
+        SPDError: there is none yet, it is of other members than now, or damaged.
+    """
     path = paths.consensus_mapping
     how = (
         f"make it by python -m spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.directory.name}, or "
@@ -130,23 +204,20 @@ def _consensus_at_best(paths: EnsemblePaths) -> Clusters:
     )
     if not path.is_file():
         raise MissingFileError(f"{paths.directory}: holds no consensus yet ({path.name}); {how}")
-    if product_state(paths, STABLE_GROUPS) == "stale":
+    if stable_groups_state(paths) == "stale":
         raise SPDError(f"{path}: is of other members than now, or damaged; {how}")
-    cut = settings_as_before(paths).cut
-    if cut != Cut():
-        raise SPDError(f"{path}: its members are cut at {cut}, not each at its own MDL minimum; {how}")
+    made_at = read_stable_groups(paths.stable_groups)["cut"] if paths.stable_groups.is_file() else str(Cut())
+    if made_at != str(cut):
+        return None
     clusters = read_json(path, required=["clusters"])["clusters"]
     if not isinstance(clusters, dict):
         raise SPDError(f"{path}: 'clusters' must be a mapping of labels to clusters")
     return clusters
 
 
-def _consensus_at(paths: EnsemblePaths, iteration: int) -> tuple[int, Clusters]:
-    """The consensus of all members after the same number of merges."""
-    _, ensemble = read_ensemble(paths)
-    index = _checked_iteration(iteration, ensemble.n_iters_min, str(paths.directory))
-    consensus = find_consensus(cut_members(list(ensemble), Cut(iteration=index)))
-    return index + 1, _clusters(consensus.labels, consensus.consensus)
+def _new_consensus(cuts: MemberCuts) -> Clusters:
+    consensus = find_consensus(cuts)
+    return _clusters(consensus.labels, consensus.consensus)
 
 
 def _is_registered(paths: EnsemblePaths) -> bool:

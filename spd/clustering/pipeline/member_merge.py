@@ -1,6 +1,8 @@
-"""From memberships to a finished clustering run: merge, save, plot. Torch-free, so that it can run in a light process.
+"""From memberships to a finished clustering run: merge, find the groups, save, plot. Torch-free, so that it can run in
+a light process.
 
-    checkpoint/memberships.npz -> merge (checkpoint/merge.npz, metrics.jsonl) -> history.zip -> plots/, no checkpoint/
+    checkpoint/memberships.npz -> merge (checkpoint/merge.npz, metrics.jsonl) -> history.zip -> groups.json
+        -> plots/, no checkpoint/
 
 What an earlier call left is taken up (run_state says how far a run is).
 """
@@ -18,6 +20,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import MergeRunOptions, MergeStep, merge_iteration
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.found_groups import describe_groups_found, save_found_groups
 from spd.clustering.pipeline.run_record import complete_record
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.pipeline.sources import task_name
@@ -31,7 +34,12 @@ logger = logging.getLogger(__name__)
 Report = Callable[[str], None]
 """Takes a line of progress every now and then."""
 
-PRELOAD = ("spd.clustering.merge", "spd.clustering.merge_engine.engine", "spd.clustering.plotting.figures")
+PRELOAD = (
+    "spd.clustering.merge",
+    "spd.clustering.merge_engine.engine",
+    "spd.clustering.groups",
+    "spd.clustering.plotting.figures",
+)
 """What every member imports: no torch among it."""
 
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -60,7 +68,7 @@ def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = 
 
     Raises:
         SPDError: memberships cannot be read, or a file cannot be written.
-        KeyboardInterrupt: the merge was stopped; its checkpoint is saved.
+        KeyboardInterrupt: the run was stopped; the merge's checkpoint is saved, the groups are found anew.
     """
     with working_on(paths):
         if is_finished(paths):
@@ -79,8 +87,10 @@ def _finish_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace)
             history = _merge(paths, config, memberships, tracker, place)
             history.save(paths.history)
         _log_result(history, memberships, time.monotonic() - started)
+        groups = save_found_groups(paths, memberships, seed=config.seed, report=place.report)
+        logger.info("%s", describe_groups_found(groups))
         _plot(paths, history, memberships)
-        tracker.finished(history)
+        tracker.finished(history, groups)
     complete_record(paths)
     shutil.rmtree(paths.checkpoint, ignore_errors=True)
     return history

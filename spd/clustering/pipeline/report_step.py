@@ -21,8 +21,9 @@ from spd.clustering.pipeline.comparison import (
     record_product,
     registered_members,
 )
+from spd.clustering.pipeline.found_groups import groups_fingerprints
 from spd.clustering.pipeline.provenance import Fingerprints, fingerprints_of, has_manifest, read_manifest
-from spd.clustering.pipeline.stable_groups import STABLE_GROUPS
+from spd.clustering.pipeline.stable_groups import stable_groups_state
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.report.exports import NeuronpediaNames
 from spd.clustering.report.make import ReportOptions, files_beside, report_content, write_report
@@ -50,7 +51,7 @@ def report_state(paths: EnsemblePaths) -> ProductState:
     """
     if not has_manifest(paths.manifest(REPORT)):
         return "unknown"
-    return product_state(paths, REPORT, more_sources=_groups(paths))
+    return product_state(paths, REPORT, sources=_sources(paths))
 
 
 def make_report(directory: Path, options: ReportOptions, show: Show | None = None) -> Path:
@@ -71,12 +72,12 @@ def make_report(directory: Path, options: ReportOptions, show: Show | None = Non
     if not _has_members(paths):
         return write_report(report_content(directory, options, show), output)
     single = _single_run(paths)
-    if single is None and options.mapping is None and product_state(paths, STABLE_GROUPS) == "stale":
+    if single is None and options.mapping is None and stable_groups_state(paths) == "stale":
         raise SPDError(
             f"{paths.stable_groups}: is of other members than now, or damaged; make it by "
             f"python -m spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
         )
-    sources = {**history_fingerprints(paths, finished_members(paths)), **_groups(paths)}
+    sources = _sources(paths)
     content = report_content(single or directory, options, show)
     page = write_report(content, output)
     if page == paths.report:
@@ -186,8 +187,12 @@ def _single_run(paths: EnsemblePaths) -> Path | None:
     return paths.run(members[0].run_id).directory if len(members) == 1 else None
 
 
-def _groups(paths: EnsemblePaths) -> Fingerprints:
-    """Of the files that say what the groups are, beside the histories."""
-    single = _single_run(paths)
-    place = paths.stable_groups if single is None else single / "groups.json"
-    return fingerprints_of([place], place.parent) if place.is_file() else {}
+def _sources(paths: EnsemblePaths) -> Fingerprints:
+    """Of all that says what the groups are."""
+    members = finished_members(paths)
+    stable = [paths.stable_groups] if paths.stable_groups.is_file() else []
+    return {
+        **history_fingerprints(paths, members),
+        **groups_fingerprints(paths, members),
+        **fingerprints_of(stable, paths.directory),
+    }

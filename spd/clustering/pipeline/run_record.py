@@ -8,6 +8,7 @@ Directories of older versions hold no record: their config is compared, and thei
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ from spd.errors import ConfigError, MissingFileError, SPDError
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_EFFECT = ("wandb_project", "wandb_entity", "logging_intervals", "micro_batch_size")
+_WITHOUT_EFFECT = re.compile(
+    r"wandb_project|wandb_entity|logging_intervals\..*|micro_batch_size|merge_options\.memory_limit_gb"
+)
 """Fields of a run's config that do not change its result."""
 
 
@@ -45,7 +48,7 @@ def complete_record(paths: RunPaths) -> None:
         begun = Manifest.read(paths.manifest)
     except MissingFileError:  # begun by an older version
         begun = Manifest({"config": ClusteringRunConfig.from_file(paths.config).model_dump(mode="json")})
-    files = [paths.history, *sorted(paths.plots.glob("*.png"))]
+    files = [paths.history, paths.groups, *sorted(paths.plots.glob("*.png"))]
     Manifest(begun.settings, begun.sources, fingerprints_of(files, paths.directory)).write(paths.manifest)
 
 
@@ -80,7 +83,7 @@ def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Finger
     if problem is not None:
         logger.warning("%s: %s; kept as %s, the run is made again", paths.history, problem, _put_aside(paths.history))
         return False
-    return is_finished(paths) and not _figures_are_lost(paths, manifest)
+    return is_finished(paths) and not _products_are_lost(paths, manifest)
 
 
 def _check_config(paths: RunPaths, manifest: Manifest | None, config: ClusteringRunConfig) -> bool:
@@ -93,10 +96,9 @@ def _check_config(paths: RunPaths, manifest: Manifest | None, config: Clustering
     except SPDError as error:
         _start_again(paths, str(error))
         return False
-    was, now = (dict(_flat(one.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT)))) for one in (stored, config))
-    changes = [
-        f"{key}: {was.get(key)!r}, now {now.get(key)!r}" for key in {**was, **now} if was.get(key) != now.get(key)
-    ]
+    was, now = (dict(_flat(one.model_dump(mode="json"))) for one in (stored, config))
+    differing = [key for key in {**was, **now} if was.get(key) != now.get(key) and not _WITHOUT_EFFECT.fullmatch(key)]
+    changes = [f"{key}: {was.get(key)!r}, now {now.get(key)!r}" for key in differing]
     if changes:
         raise ConfigError(
             f"{paths.directory}: was made with another config ({'; '.join(changes)}): put the config back, start a new "
@@ -117,12 +119,14 @@ def _history_problem(paths: RunPaths, manifest: Manifest | None) -> str | None:
     return None
 
 
-def _figures_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
-    """Whether a figure is gone; the run then is unfinished again. They are drawn from the memberships, which are
-    harvested again."""
+def _products_are_lost(paths: RunPaths, manifest: Manifest | None) -> bool:
+    """Whether the groups or a figure are gone; the run then is unfinished again. They are made from the memberships,
+    which are harvested again."""
     lost = manifest.lost(paths.directory) if manifest is not None else []
     if lost:
-        logger.warning("%s: %s is lost or damaged: drawn again", paths.directory, ", ".join(lost))
+        logger.warning("%s: %s is lost or damaged: made again", paths.directory, ", ".join(lost))
+        if paths.groups.name in lost and paths.groups.exists():
+            logger.warning("%s: kept as %s", paths.groups, _put_aside(paths.groups))
         paths.checkpoint.mkdir(exist_ok=True)
     return bool(lost)
 

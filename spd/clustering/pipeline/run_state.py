@@ -1,7 +1,7 @@
 """How far a run is, and how its failure is told: decided here and nowhere else.
 
-    nothing  ->  checkpoint/  (harvested, being merged)  ->  history.zip beside checkpoint/  (figures are missing)
-             ->  history.zip without checkpoint/: finished
+    nothing  ->  checkpoint/  (harvested, being merged)  ->  history.zip beside checkpoint/  (groups.json or figures are
+                 missing)  ->  history.zip without checkpoint/: finished (groups.json: but for runs of older versions)
 
 A member that fails, whatever the reason and in whichever process (a harvest here, a merge in a child, a SLURM job),
 gets the state `failed` and the sentence of `spd.errors.describe_error`; the other members go on. One that is stopped

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,18 @@ from spd.clustering.pipeline.comparison import (
     read_distances,
     registered_members,
 )
+from spd.clustering.pipeline.found_groups import read_found_groups
 from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
-from spd.clustering.pipeline.stable_groups import STABLE_GROUPS
+from spd.clustering.pipeline.stable_groups import stable_groups_state
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.clustering.tracking.metrics_log import seconds_left
 from spd.errors import SPDError
 from spd.text import duration, table_lines
 
 OUT_OF_DATE = "of other members than now, or damaged: --resume makes it again"
-_HEADER = ("member", "run", "state", "components", "merges", "groups at MDL minimum", "")
+_HEADER = ("member", "run", "state", "components", "merges", "groups found", "by chance", "at MDL minimum", "")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class MemberRow:
     Attributes:
         components: alive in it.
         merges: that were made.
+        found_groups: found in its memberships, those of one component counted.
+        by_chance: components that the same search joins where columns are shifted in time.
         best_groups: groups at its MDL minimum.
         note: what to mind.
     """
@@ -47,12 +50,15 @@ class MemberRow:
     state: MemberState
     components: int | None = None
     merges: int | None = None
+    found_groups: int | None = None
+    by_chance: int | None = None
     best_groups: int | None = None
     note: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        numbers = ("" if value is None else f"{value:,}" for value in (self.components, self.merges, self.best_groups))
-        return (str(self.idx), self.run_id, self.state, *numbers, self.note)
+        numbers = (self.components, self.merges, self.found_groups, self.by_chance, self.best_groups)
+        texts = ("" if value is None else f"{value:,}" for value in numbers)
+        return (str(self.idx), self.run_id, self.state, *texts, self.note)
 
 
 def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
@@ -65,12 +71,25 @@ def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
         history = MergeHistory.read(paths.history)
     except SPDError as error:
         return MemberRow(member.idx, member.run_id, "damaged", note=str(error))
+    row = MemberRow(member.idx, member.run_id, "done", history.c_components, len(history))
     if history.initial_mdl_loss_norm is None:
-        note = "made by a program that keeps no MDL"
-        return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), note=note)
-    best = history.c_components - history.best_n_merges
-    mark = "! the minimum is at the last merge: raise iters" if history.is_cut_too_early else ""
-    return MemberRow(member.idx, member.run_id, "done", history.c_components, len(history), best, mark)
+        row = replace(row, note="made by a program that keeps no MDL")
+    else:
+        mark = "! the minimum is at the last merge: raise iters" if history.is_cut_too_early else ""
+        row = replace(row, best_groups=history.c_components - history.best_n_merges, note=mark)
+    return _with_groups(row, paths, history)
+
+
+def _with_groups(row: MemberRow, paths: RunPaths, history: MergeHistory) -> MemberRow:
+    """Runs of older versions have no found groups: their place stays empty."""
+    if not paths.groups.is_file():
+        return row
+    try:
+        groups = read_found_groups(paths, history)
+    except SPDError as error:
+        return replace(row, note=f"{row.note}; {error}".removeprefix("; "))
+    by_chance = None if groups.control is None else groups.control.n_joined
+    return replace(row, found_groups=groups.n_groups, by_chance=by_chance)
 
 
 def _what_is_gone(paths: RunPaths) -> str:
@@ -140,7 +159,7 @@ def _stable_groups(paths: EnsemblePaths) -> list[str]:
     if not paths.stable_groups.is_file():
         return []
     try:
-        if product_state(paths, STABLE_GROUPS) == "stale":
+        if stable_groups_state(paths) == "stale":
             return ["", f"stable groups: {OUT_OF_DATE}"]
         return ["", stable_groups_text(read_stable_groups(paths.stable_groups))]
     except SPDError as error:

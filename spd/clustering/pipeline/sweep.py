@@ -35,6 +35,9 @@ _COLUMNS = (
 LEGEND = """agreement: adjusted mutual information of members; in doubt: pairs of components together in 10% to 90% of
 the members, of all ever together; saved: share of the description of left-out samples that the groups save"""
 
+WITHOUT_ALPHA = """This is about the MDL cut. The groups that a run finds in its memberships (groups.json), and the
+stable groups of an ensemble by default, do not depend on alpha."""
+
 
 def run_sweep(
     config: ClusteringRunConfig,

@@ -104,13 +104,17 @@ def draw_coassociation(ax: "Axes", view: CoassociationView) -> "Axes":
     return ax
 
 
-def save_coassociation_figure(path: Path, views: list[CoassociationView]) -> Path:
+def save_coassociation_figure(path: Path, views: list[CoassociationView], title: str = "") -> Path:
     """One or two heat maps with a common scale.
+
+    Args:
+        title: over both: where the members are cut.
 
     Raises:
         SPDError: the file cannot be written.
     """
     with new_figure(path, 6 * len(views) + 1.2, 6.8) as figure:
+        figure.suptitle(title, fontsize=9)
         axes = figure.subplots(1, len(views), squeeze=False)[0]
         for ax, view in zip(axes, views, strict=True):
             draw_coassociation(ax, view)

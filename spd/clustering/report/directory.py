@@ -101,7 +101,7 @@ def _open_run(paths: RunPaths) -> Opened:
     history = MergeHistory.read(paths.history)
     config, missing = _config(paths.config)
     settings = _settings(config) | {"run": paths.run_id}
-    groups_path = paths.directory / "groups.json"
+    groups_path = paths.groups
     if groups_path.is_file():
         from spd.clustering.groups import Groups
 

@@ -17,7 +17,7 @@ from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples
 from spd.errors import ConfigError, SPDError
-from spd.files.atomic import atomic_write
+from spd.files.atomic import atomic_write, is_stream
 from spd.files.checked import write_json
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class ReportOptions:
         for name, value, least in (("effects", self.n_effects, 0), ("report-samples", self.n_samples, 1)):
             if value is not None and value < least:
                 raise ConfigError(f"--{name}: must be at least {least}, got {value}")
+        if self.output is not None and self.output.name.endswith((".json", ".csv")) and not is_stream(self.output):
+            raise ConfigError(f"--output: is a page, such as report.html, with data beside it; got {self.output}")
 
 
 def make_report(directory: Path | str, options: ReportOptions = ReportOptions(), show: Show | None = None) -> Path:
@@ -84,6 +86,8 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions(),
 def write_report(content: dict[str, Any], page_path: Path) -> Path:
     """Write the page and what lies beside it; places are left out until the page is small enough.
 
+    A page that goes to a stream (/dev/stdout, a FIFO) has nothing beside it.
+
     Raises:
         SPDError: a file cannot be written.
     """
@@ -93,12 +97,13 @@ def write_report(content: dict[str, Any], page_path: Path) -> Path:
             break
         content = smaller(content, limits)
         page = render_page(content)
-    json_path, table, mapping_path = files_beside(page_path)
-    with atomic_write(json_path) as temporary:
-        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_write(table) as temporary:
-        temporary.write_text(groups_csv(content), encoding="utf-8")
-    write_json(mapping_path, mapping(content))
+    if not is_stream(page_path):
+        json_path, table, mapping_path = files_beside(page_path)
+        with atomic_write(json_path) as temporary:
+            temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        with atomic_write(table) as temporary:
+            temporary.write_text(groups_csv(content), encoding="utf-8")
+        write_json(mapping_path, mapping(content))
     with atomic_write(page_path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return page_path

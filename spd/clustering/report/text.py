@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.directory import open_directory
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.make import ReportOptions, take_samples
-from spd.errors import ConfigError
+from spd.errors import ConfigError, SPDError
 from spd.text import printable
 
 _BEFORE, _AFTER = 10, 3
@@ -74,14 +75,7 @@ def describe_groups(
     if iteration is not None:
         if opened.history is None or opened.kind != "run":
             raise ConfigError(f"--iteration: {directory} is an ensemble; give the directory of a run")
-        try:
-            number = opened.history.best_iteration if iteration == "best" else int(iteration)
-        except ValueError as error:
-            raise ConfigError(f"--iteration: expected 'best' or a number: {error}") from error
-        n_iterations = len(opened.history)
-        if number is not None and not -n_iterations <= number < n_iterations:
-            raise ConfigError(f"--iteration: the run has iterations 0 to {n_iterations - 1}, got {number}")
-        n_merges = 0 if number is None else number % n_iterations + 1
+        n_merges = _n_merges(opened.history, iteration)
         opened = replace(opened, grouping=from_history(opened.history, n_merges, f"iteration {iteration}"))
     from spd.clustering.report.model_inputs import samples_of_items
 
@@ -89,6 +83,17 @@ def describe_groups(
     samples, _ = take_samples(opened, ReportOptions(n_samples=n_samples))
     content = build_content(opened.grouping, samples, Subject(model={}, settings=opened.settings))
     return shown_groups(content, selection)
+
+
+def _n_merges(history: MergeHistory, iteration: str) -> int:
+    try:
+        where = iteration if iteration == "best" else int(iteration)
+    except ValueError as error:
+        raise ConfigError(f"--iteration: expected 'best' or a number: {error}") from error
+    try:
+        return history.n_merges_at(where)
+    except SPDError as error:
+        raise ConfigError(f"--iteration: {error}") from error
 
 
 def shown_groups(content: Mapping[str, Any], selection: Selection) -> list[ShownGroup]:

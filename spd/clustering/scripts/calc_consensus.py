@@ -17,9 +17,15 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--iteration", type=int, metavar="I", help="cut all members after merge I (negative: from the end)"
+        "--cut",
+        choices=("groups", "mdl"),
+        help="what the members are asked for: the groups found in each (groups.json), or its history at its own MDL "
+        "minimum; not given: groups, or mdl, with a warning, where a member has no groups.json",
     )
-    where.add_argument("--n-groups", type=int, metavar="K", help="cut all members at K groups")
+    where.add_argument(
+        "--iteration", type=int, metavar="I", help="cut all histories after merge I (negative: from the end)"
+    )
+    where.add_argument("--n-groups", type=int, metavar="K", help="cut all histories at K groups")
     parser.add_argument(
         "--threshold",
         type=float,
@@ -43,7 +49,9 @@ def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.storage import EnsemblePaths
 
     paths = EnsemblePaths(arguments.pipeline_run_id)
-    settings = StableGroupsSettings(Cut(arguments.iteration, arguments.n_groups), arguments.threshold)
+    cut = Cut(arguments.iteration, arguments.n_groups, is_found=arguments.cut == "groups")
+    is_given = arguments.cut is not None or cut != Cut()
+    settings = StableGroupsSettings(cut if is_given else None, arguments.threshold)
     content = write_stable_groups(paths, settings, require_all=arguments.require_all)
     track_stable_groups(paths)
     print(summary_text(content))

@@ -2,7 +2,7 @@
 
 1. Run spd/clustering/configs/pipeline_example.yaml into ./demo_out (or SPD_OUT_DIR), unless that was done before.
 2. In this model each feature is computed by components in several layers, so the right groups are known from the
-   weights: compare each member's groups at its MDL minimum with them.
+   weights: compare the groups found in each member, those at its MDL minimum, and the consensus with them.
 3. Say where the pictures are, and last, which page to open.
 """
 
@@ -63,24 +63,36 @@ def _find_or_create() -> "tuple[Pipeline, bool]":
 
 
 def _print_purity(pipeline: "Pipeline") -> None:
-    from spd.clustering.merge_history import MergeHistory
-    from spd.clustering.report.grouping import from_history
-    from spd.experiments.ground_truth import component_features, group_purity
+    from spd.clustering.pipeline.mapping import get_cluster_mapping
+    from spd.experiments.ground_truth import component_features
 
     model_path = pipeline.run_config.model_path
     assert model_path is not None, "the example has a model"
     features = component_features(model_path)
-    print("Each feature is computed by components in every layer, which should be one group. At the MDL minimum:")
-    for member in pipeline.members():
-        history = MergeHistory.read(pipeline.paths.run(member.run_id).history)
-        grouping = from_history(history, history.best_n_merges, "MDL minimum")
-        groups = [[grouping.labels[component] for component in members] for members in grouping.members]
-        found = group_purity(groups, features)
-        print(
-            f"  member {member.idx}: {len(groups)} groups for {found.n_features} features, "
-            f"{found.n_pure_and_complete} features are exactly one group; purity {found.purity:.3f}, "
-            f"completeness {found.completeness:.3f}, adjusted Rand {found.adjusted_rand:.3f}"
-        )
+    directory = pipeline.paths.directory
+    idxs = [member.idx for member in pipeline.members()]
+    print("Each feature is computed by components in every layer, which should be one group. The groups found:")
+    for idx in idxs:
+        print(f"  member {idx}: {_purity(get_cluster_mapping(directory, 'groups', run_idx=idx)['clusters'], features)}")
+    print(f"  consensus: {_purity(get_cluster_mapping(directory, 'groups')['clusters'], features)}")
+    print("The same at the MDL minimum of the merge, for comparison:")
+    for idx in idxs:
+        print(f"  member {idx}: {_purity(get_cluster_mapping(directory, 'best', run_idx=idx)['clusters'], features)}")
+
+
+def _purity(clusters: dict[str, int | None], features: dict[str, int | None]) -> str:
+    """How well the clusters of a mapping, null for a component that is alone, meet the features."""
+    from spd.experiments.ground_truth import group_purity
+
+    groups: dict[object, list[str]] = {}
+    for label, cluster in clusters.items():
+        groups.setdefault(label if cluster is None else cluster, []).append(label)
+    found = group_purity(list(groups.values()), features)
+    return (
+        f"{len(groups)} groups for {found.n_features} features, {found.n_pure_and_complete} features are exactly one "
+        f"group; purity {found.purity:.3f}, completeness {found.completeness:.3f}, adjusted Rand "
+        f"{found.adjusted_rand:.3f}"
+    )
 
 
 def _print_pictures(pipeline: "Pipeline") -> None:

@@ -1,7 +1,7 @@
 """Which cluster each component is in, as JSON: of one clustering run, of one member of an ensemble, or of the consensus
 of an ensemble.
 
-A cluster is named by its index at that iteration; a component that is alone has null.
+A cluster is named by its index at that iteration, or among the groups found; a component that is alone has null.
 """
 
 import argparse
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __getattr__ = late_names(__name__, get_cluster_mapping="spd.clustering.pipeline.mapping")
 
 
-def _iteration(value: str) -> int | Literal["best"]:
-    if value == "best":
-        return "best"
+def _iteration(value: str) -> int | Literal["best", "groups"]:
+    if value in ("best", "groups"):
+        return value  # type: ignore[return-value]
     try:
         return int(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number or best, got {value!r}") from None
+        raise argparse.ArgumentTypeError(f"expected a whole number, best or groups, got {value!r}") from None
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -34,8 +34,15 @@ def make_command_parser() -> argparse.ArgumentParser:
         "--iteration",
         type=_iteration,
         required=True,
-        metavar="I|best",
-        help="the state after merge I (negative: from the end), or best: at the least MDL",
+        metavar="I|best|groups",
+        help="the state after merge I (negative: from the end); best: at the least MDL; groups: those found in the "
+        "run's memberships",
+    )
+    parser.add_argument(
+        "--groups",
+        type=int,
+        metavar="K",
+        help="with --iteration groups: the partition nearest to K groups, those of one component counted",
     )
     parser.add_argument("--run-idx", type=int, metavar="J", help="member of the ensemble; not given: the consensus")
     parser.add_argument("--notes", default="", metavar="T", help="free text, kept in the mapping")
@@ -45,17 +52,22 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.mapping import get_cluster_mapping
-    from spd.files.atomic import write_output
+    from spd.files.atomic import is_stream, write_output
 
     mapping = get_cluster_mapping(
-        arguments.directory, arguments.iteration, run_idx=arguments.run_idx, notes=arguments.notes
+        arguments.directory,
+        arguments.iteration,
+        run_idx=arguments.run_idx,
+        notes=arguments.notes,
+        n_groups=arguments.groups,
     )
     text = json.dumps(mapping, indent=2)
     if arguments.output is None:
         print(text)
         return
     write_output(arguments.output, f"{text}\n")
-    print(arguments.output)
+    if not is_stream(arguments.output):  # whoever reads /dev/stdout reads JSON
+        print(arguments.output)
 
 
 def main(argv: list[str] | None = None) -> int:

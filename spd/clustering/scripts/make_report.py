@@ -46,6 +46,7 @@ def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.report_step import make_report, make_report_again
     from spd.clustering.report.exports import read_neuronpedia_names
     from spd.clustering.report.make import ReportOptions
+    from spd.files.atomic import is_stream
 
     if arguments.again:
         _check_alone(arguments)
@@ -60,7 +61,9 @@ def _body(arguments: argparse.Namespace) -> None:
         n_samples=arguments.report_samples,
         neuronpedia=read_neuronpedia_names(arguments.neuronpedia) if arguments.neuronpedia else None,
     )
-    print(f"open {make_report(arguments.directory, options)}")
+    page = make_report(arguments.directory, options)
+    if not is_stream(page):
+        print(f"open {page}")
 
 
 def _check_alone(arguments: argparse.Namespace) -> None:

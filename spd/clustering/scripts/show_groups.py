@@ -46,12 +46,12 @@ def _body(arguments: argparse.Namespace) -> None:
         items=arguments.items,
     )
     shown = describe_groups(arguments.directory, arguments.iteration, selection)
+    if arguments.output is not None:  # first, since the reader of what is printed may go, as with `| head`
+        write_output(arguments.output, json.dumps([asdict(group) for group in shown], indent=2) + "\n")
     if not shown:
         print(f"no group has {arguments.min_size} components or more")
     for group in shown:
         print(render(group), end="\n\n")
-    if arguments.output is not None:
-        write_output(arguments.output, json.dumps([asdict(group) for group in shown], indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

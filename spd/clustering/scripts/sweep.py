@@ -3,6 +3,9 @@
 Each seed draws the samples anew (with replacement) and merges until the MDL has passed its minimum. Writes sweep.json,
 sweep.csv and plots/sweep.png, and, at the recommended alpha, the files of calc_consensus. The recommended alpha has
 the best agreement (corrected for chance) among those whose groups explain samples that were left out.
+
+Alpha decides the merge and its MDL cut only. The groups that every run finds in its memberships (groups.json, and the
+stable groups of an ensemble by default) do not depend on it: a sweep is for those who want the MDL cut.
 """
 
 import argparse
@@ -49,7 +52,7 @@ def _body(arguments: argparse.Namespace) -> None:
     if arguments.n_seeds < 2:
         raise ConfigError(f"--n-seeds: agreement needs at least 2 members, got {arguments.n_seeds}")
     config = ClusteringRunConfig.from_file(arguments.config)
-    from spd.clustering.pipeline.sweep import LEGEND, load_memberships, results_table, run_sweep
+    from spd.clustering.pipeline.sweep import LEGEND, WITHOUT_ALPHA, load_memberships, results_table, run_sweep
     from spd.clustering.storage import SweepPaths
     from spd.machine import available_cores
 
@@ -66,7 +69,7 @@ def _body(arguments: argparse.Namespace) -> None:
     )
     print(results_table(content["results"]))
     print(f"\n{LEGEND}\n")
-    print(f"{content['reason']}\n\n{directory}")
+    print(f"{content['reason']}\n{WITHOUT_ALPHA}\n\n{directory}")
 
 
 def main(argv: list[str] | None = None) -> int:

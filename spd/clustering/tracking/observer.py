@@ -3,7 +3,7 @@
 1. Every merge updates the scalars; every `stat` merges they are written.
 2. Every `tensor` merges: statistics and histograms of coactivations, costs, group sizes and activities.
 3. Every `plot` merges a picture of the merge state, every `artifact` merges a copy of the history.
-4. At the end: the pictures and the history of the finished run.
+4. At the end: the pictures and the history of the finished run, and how many groups were found.
 
 A long run is thinned out to fixed numbers of points, and what would exceed the budget of time or memory is left out;
 both are logged.
@@ -25,6 +25,7 @@ from spd.clustering.tracking.wandb_sender import WandbSender
 from spd.errors import with_class
 
 if TYPE_CHECKING:
+    from spd.clustering.groups import Groups
     from spd.clustering.memberships import Memberships
     from spd.clustering.merge import MergeStep
     from spd.clustering.merge_history import MergeHistory
@@ -138,8 +139,12 @@ class RunTracker:
         kinds = ["tensors"] if self._wandb is None else ["tensors", "plots"]
         return min(-(-iteration // self._every[kind]) * self._every[kind] for kind in kinds)
 
-    def finished(self, history: "MergeHistory") -> None:
-        """Log what belongs to the finished run; its files have to be there."""
+    def finished(self, history: "MergeHistory", groups: "Groups | None" = None) -> None:
+        """Log what belongs to the finished run; its files have to be there.
+
+        Args:
+            groups: found in the run's memberships.
+        """
         if self._wandb is None:
             return
         images = {
@@ -147,7 +152,8 @@ class RunTracker:
             for file, name in _IMAGES.items()
             if (self._paths.plots / file).is_file()
         }
-        self._wandb.send({"images": images, "summary": _plain(history.summary())})
+        found = {} if groups is None else {"n_groups_found": groups.n_groups}
+        self._wandb.send({"images": images, "values": found, "summary": _plain(history.summary())})
         if self._paths.history.is_file():
             self._send_file("merge_history", "merge_history", self._paths.history, {"n_iters": len(history)})
 

@@ -1,4 +1,4 @@
-"""One small ensemble for all tests of a directory, and a copy for each of them."""
+"""One finished ensemble for all tests that look at one, or damage a copy of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.clustering.pipeline.place import Place, copied, start, write_inputs
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
     directory = tmp_path_factory.mktemp("finished")
     write_inputs(directory)

@@ -53,6 +53,7 @@ class Place:
         histories = [MergeHistory.read(run.history) for run in self.runs()]
         return {
             "merges": [history.selected_pairs.tolist() for history in histories],
+            "groups": [read_json(run.groups) for run in self.runs()],
             "costs": [np.asarray(history.merge_pair_cost).tolist() for history in histories],
             "merge_array": read_npz(paths.merge_array)["merge_array"].tolist(),
             "distances": np.nan_to_num(read_npz(paths.distances(METHOD))["distances"], nan=-1).tolist(),

@@ -56,6 +56,7 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
             path: lambda: stable_groups_are_current(paths)
             for path in (paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping)
         },
+        **{run.groups: lambda: stable_groups_are_current(paths) for run in place.runs()},
         **{path: lambda: stable_groups_are_current(paths) for path in paths.plots.glob("*.png")},
         paths.manifest("stable_groups"): lambda: stable_groups_are_current(paths),
         **{
@@ -63,7 +64,7 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
             for path in (paths.report, *files_beside(paths.report), paths.manifest("report"))
         },
     }
-    assert len(products) == 15
+    assert len(products) == 17
     for path, is_current in products.items():
         assert is_current(), path
         content = path.read_bytes()
@@ -74,7 +75,7 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_every_damage_to_a_member_is_noticed(place: Place, damage: Callable[[Path], None]) -> None:
-    for name in ("history.zip", "plots/costs.png", "made_from.json"):
+    for name in ("history.zip", "groups.json", "plots/costs.png", "made_from.json"):
         if (damage, name) == (Path.unlink, "made_from.json"):
             continue  # so older versions left it
         run = place.runs()[0]
@@ -96,6 +97,7 @@ def test_what_is_damaged_is_made_again_and_the_same(
     (first, second), paths = place.runs(), place.ensemble
     cut_short(first.history)
     (second.plots / "activations.png").unlink()
+    cut_short(second.groups)
     second_history = second.history.read_bytes()
     cut_short(paths.merge_array)
     empty(paths.stable_groups)
@@ -108,6 +110,8 @@ def test_what_is_damaged_is_made_again_and_the_same(
     assert place.resume() == 0
     output = capsys.readouterr()
     assert "history.zip.damaged-1" in output.err
+    assert f"{second.directory}: groups.json, plots/activations.png is lost or damaged: made again" in output.err
+    assert (second.directory / "groups.json.damaged-1").exists()
     assert output.out.count(" done ") == 2
     assert place.results() == finished.results()
     assert second.history.read_bytes() == second_history
@@ -180,7 +184,8 @@ def test_an_edited_config_is_refused(
 def test_a_config_that_changes_no_result_may_change(place: Place) -> None:
     run = place.runs()[0]
     config = ClusteringRunConfig.from_file(run.config)
-    assert is_whole(run, config.replaced(logging_intervals={"stat": 5}, wandb_project="mine"), None)
+    changes = {"logging_intervals": {"stat": 5}, "wandb_project": "mine", "merge_options": {"memory_limit_gb": 3.0}}
+    assert is_whole(run, config.replaced(**changes), None)
 
 
 def test_a_finished_member_asked_for_with_another_config(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,8 +227,6 @@ def test_an_interrupted_run_of_an_older_version_goes_on(place: Place, finished: 
 def test_the_settings_of_stable_groups_are_kept(place: Place) -> None:
     ensemble_id = place.ensemble.ensemble_id
     assert calc_consensus.main(["--pipeline-run-id", ensemble_id, "--iteration", "3", "--threshold", "0.8"]) == 0
-    with pytest.raises(SPDError, match="cut at iteration 3, not each at its own MDL minimum"):
-        get_cluster_mapping(place.ensemble.directory, "best")
     place.ensemble.stable_groups_table.unlink()
     assert place.resume() == 0
     content = json.loads(place.ensemble.stable_groups.read_text())

@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from spd.clustering.labels import component_labels
+from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.effects import measure_effects
+from spd.clustering.report.grouping import from_mapping
+from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.page import render_page
 from tests.clustering.report import browser
 from tests.clustering.report.fixtures import HOSTILE, LABELS, small_content
@@ -245,3 +250,24 @@ def test_the_table_is_exported(driver: Any, page: Path, tmp_path: Path, content:
     lines = path.read_text().splitlines()
     assert len(lines) >= len(content["groups"]) + 1
     assert "'=1+1" in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["resid_mlp2", "lm_kjv"])
+def test_the_bundled_examples(driver: Any, tmp_path: Path, name: str) -> None:
+    model = ModelInputs.load(f"example:{name}")
+    labels = component_labels(dict.fromkeys(model.model.module_to_c, 20))
+    grouping = from_mapping({label: int(label.split(":")[1]) // 2 for label in labels}, "by number")
+    samples = model.samples(labels, 0.01, 1024)
+    effects = measure_effects(model, samples, grouping, [0], n_items=8)
+    content = build_content(grouping, samples, Subject({"name": name}, {"alpha": 1.0}), effects=effects)
+    path = tmp_path / "report.html"
+    path.write_text(render_page(content), encoding="utf-8")
+    browser.open_page(driver, path)
+    assert ids(driver) == [group["id"] for group in content["groups"]]
+    for group in content["groups"][:3]:
+        browser.open_page(driver, path, f"#group-{group['id']}")
+        wait(driver, lambda d: texts(d, "#group h2"))
+        shown = texts(driver, "#group .contexts > li .value")
+        assert [float(value) for value in shown] == pytest.approx([c["strength"] for c in group["contexts"]], abs=6e-3)
+        rate = next(text for text in texts(driver, "#group .fact") if text.startswith("fires on"))
+        assert float(rate.removeprefix("fires on").rstrip("%")) / 100 == pytest.approx(group["firing_rate"], abs=6e-4)

@@ -95,6 +95,24 @@ def test_a_matrix_with_texts(matrix: Path, tmp_path: Path) -> None:
     assert largest["firing_rate"] == pytest.approx((values[:, members] > 0.01).any(axis=1).mean(), rel=1e-5)
 
 
+def test_a_run_with_groups(matrix: Path, tmp_path: Path) -> None:
+    groups_room = pytest.importorskip("spd.clustering.groups")
+    copy = tmp_path / "c-0000000c"
+    shutil.copytree(matrix, copy)
+    config = ClusteringRunConfig.from_file(copy / "clustering_run_config.json")
+    memberships = open_source(config).memberships(config)
+    groups = groups_room.find_groups(memberships, control=False)
+    groups.save(copy / "groups.json")
+    assert main([str(copy)]) == 0
+    content = _report(copy)
+    assert [(group["id"], group["size"]) for group in content["groups"]] == list(enumerate(groups.sizes.tolist()))
+    assert content["settings"]["firing_rule"] == "posterior above 1/2"
+    for group in content["groups"]:
+        fires = groups.firing(group["id"], memberships) > 0.5
+        assert group["firing_rate"] == pytest.approx(fires.mean(), abs=2 / len(fires))
+        assert group["confidence"] == pytest.approx(groups.confidence[groups.members(group["id"])].mean(), abs=1e-3)
+
+
 def test_an_ensemble(matrix: Path, tmp_path: Path) -> None:
     config = ClusteringRunConfig.from_file(matrix / "clustering_run_config.json")
     memberships = open_source(config).memberships(config)
@@ -194,3 +212,19 @@ def test_directories_that_are_none(tmp_path: Path, run: Path, capsys: pytest.Cap
     (tmp_path / "history.zip").write_bytes(b"PK\x03\x04 not really")
     assert main([str(tmp_path)]) == 1
     assert "history.zip" in capsys.readouterr().err
+
+
+def test_a_page_to_a_stream_has_nothing_beside_it(
+    matrix: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "page"
+    link.symlink_to("/dev/stdout")
+    assert main([str(matrix), "--output", str(link)]) == 0
+    assert capfd.readouterr().out.rstrip().endswith("</html>")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_the_page_and_its_data_have_two_names(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(matrix), "--output", str(tmp_path / "report.json")]) == 1
+    assert "--output: is a page, such as report.html" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -192,3 +192,8 @@ def test_an_output_that_is_no_regular_file_stays_what_it_is(run_dir: Path, tmp_p
 def test_an_iteration_that_is_no_number(run_dir: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(run_dir), "--iteration", "last"])
+
+
+def test_what_goes_to_stdout_is_the_mapping_alone(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run_dir), "--iteration", "0", "--output", "/dev/stdout"]) == 0
+    assert json.loads(capfd.readouterr().out)["iteration"] == 0

@@ -41,6 +41,8 @@ def test_the_sweep_recommends_writes_and_says_why(config_file: Path, capsys: pyt
     content = json.loads((output / "sweep.json").read_text())
     assert content["recommended_alpha"] == 2
     assert content["reason"] in printed
+    assert "stable groups of an ensemble by default, do not depend on alpha" in printed
+    assert json.loads((output / "stable_groups.json").read_text())["cut_kind"] == "mdl"
     assert [result["alpha"] for result in content["results"]] == [0, 2, 5000]
     assert (output / "sweep.csv").read_text().count("\n") == 4
     assert (output / "plots" / "sweep.png").stat().st_size > 10_000

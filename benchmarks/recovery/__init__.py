@@ -1,0 +1,1 @@
+"""Does clustering find the truth? Planted groups of many kinds, and real decompositions, against other methods."""

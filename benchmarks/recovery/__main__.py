@@ -1,0 +1,55 @@
+"""The tables of docs/recovery.md.
+
+    python -m benchmarks.recovery [--components 300] [--samples 6000] [--active 12] [--seeds 1] [--first-seed 10]
+                                  [--kinds NAME,...] [--tables planted,alpha,calibration,real] [--importances FILE ...]
+
+Columns of the planted table: adjusted mutual information with the truth (1: equal, 0: chance) of `find_groups`; the MDL
+minimum of a greedy merge (alpha 1); average linkage on Jaccard distances at its best mean silhouette, and where it is
+best by the truth ("told"); HDBSCAN; Leiden where igraph and leidenalg are installed. Bold: the best that is not told.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.recovery.calibration import calibration_table
+from benchmarks.recovery.kinds import KINDS
+from benchmarks.recovery.planted_table import alpha_table, planted_table
+from benchmarks.recovery.real_table import example_members, halves, real_table
+
+TABLES = {"planted": planted_table, "alpha": alpha_table, "calibration": calibration_table}
+CONFIGS = Path(__file__).resolve().parents[2] / "spd" / "clustering" / "configs" / "crc"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--components", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=6000)
+    parser.add_argument("--active", type=float, default=12.0, help="components active on a sample")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=10)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="separated by commas")
+    parser.add_argument("--tables", default="planted,alpha,calibration,real")
+    parser.add_argument("--importances", type=Path, nargs="*", default=[], help="more real data: ci.npz files")
+    arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    size = (arguments.components, arguments.samples, arguments.active)
+    for table in arguments.tables.split(","):
+        if table in TABLES:
+            n, n_samples, n_active = size
+            print(f"\n## {table}: {n:,} components, {n_samples:,} samples, {n_active:g} active, seeds {list(seeds)}\n")
+            _print(TABLES[table](arguments.kinds.split(","), *size, seeds))
+    if "real" in arguments.tables.split(","):
+        for name in ("lm_kjv", "resid_mlp2"):
+            _print(real_table(f"example:{name}", example_members(str(CONFIGS / f"example_{name}.json"), 3)))
+        for path in arguments.importances:
+            _print(real_table(f"{path.parent.name}, two halves of the samples", halves(path)))
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

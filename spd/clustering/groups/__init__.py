@@ -1,0 +1,6 @@
+"""Which groups are real: from memberships to groups, and how sure. The public face of this room."""
+
+from spd.clustering.groups.find import find_groups, shifted
+from spd.clustering.groups.groups import Control, Groups
+
+__all__ = ["Control", "Groups", "find_groups", "shifted"]

@@ -1,0 +1,155 @@
+"""What is known of the groups found: rates, firings, what each tells of its members, other groups, and nesting."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64
+
+from spd.clustering.groups.columns import Columns, n_threads
+from spd.clustering.groups.cut import Cut
+from spd.clustering.groups.kernels.firing import describe_groups, other_groups
+from spd.clustering.groups.kernels.join import NESTED, WITHIN
+from spd.clustering.groups.tree import Progress
+
+MIN_SECONDARY = (0.05, 0.1)
+"""Shares of a component's activity, and of a group's firings, from which on the group is a secondary membership."""
+SLOTS = 8
+"""Secondary memberships of a component at most: those with the largest shares."""
+MAX_ENTRIES = 20_000_000
+"""Entries of groups that are fitted between two reports of progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """Groups are numbered as in `numbered`.
+
+    Attributes:
+        rate: (k,) share of the samples on which each group fires.
+        p, q: (n,) probability that a component is active when its group fires, and when not.
+        told: (n,) Theil's coefficient of a component and its group's firing as the others show it; 0 where alone.
+        evidence: (n,) the evidence for that in bits; 0 where alone.
+        fire_ptr, fires: the groups of two or more that fire on each sample (posterior above one half).
+        n_fired: (k,) on how many.
+    """
+
+    rate: Float64[np.ndarray, "k"]
+    p: Float64[np.ndarray, "n"]
+    q: Float64[np.ndarray, "n"]
+    told: Float64[np.ndarray, "n"]
+    evidence: Float64[np.ndarray, "n"]
+    fire_ptr: Int64[np.ndarray, "n_samples_plus_1"]
+    fires: Int32[np.ndarray, "n_firings"]
+    n_fired: Int64[np.ndarray, "k"]
+
+
+def numbered(group_of: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Groups 0 .. k - 1 by size, the largest 0, ties by their first component; group_of holds any names."""
+    _, first, group, size = np.unique(group_of, return_index=True, return_inverse=True, return_counts=True)
+    place = np.empty(len(size), np.int64)
+    place[np.lexsort((first, -size))] = np.arange(len(size))
+    return place[group]
+
+
+def describe(columns: Columns, cut: Cut, group_of: Int64[np.ndarray, "n"], progress: Progress) -> Description:
+    """Fit every group of two or more once more, to the end."""
+    n, k = columns.n, int(group_of.max(initial=-1)) + 1
+    members = np.argsort(group_of, kind="stable")
+    group_ptr = np.concatenate([[0], np.cumsum(np.bincount(group_of, minlength=k))])
+    entry_ptr = np.concatenate([[0], np.cumsum(columns.counts[members])])[group_ptr]
+    n_large = int((np.diff(group_ptr) > 1).sum())  # groups are numbered by size
+    rate = cut.rate[members[group_ptr[:-1]]] if k else np.zeros(0)
+    p, q, told, evidence = cut.p.copy(), cut.q.copy(), np.zeros(n), np.zeros(n)
+    marks = np.zeros((n_threads(), columns.n_samples), np.int32)
+    fired, n_fired = np.empty(int(entry_ptr[n_large]) if k else 0, np.int32), np.zeros(k, np.int64)
+    first = 0
+    while first < n_large:
+        last = max(
+            int(np.searchsorted(entry_ptr[: n_large + 1], entry_ptr[first] + MAX_ENTRIES, "right")) - 1, first + 1
+        )
+        describe_groups(
+            columns.col_ptr,
+            columns.cols,
+            columns.n_samples,
+            members,
+            group_ptr,
+            entry_ptr,
+            np.arange(first, last),
+            p,
+            q,
+            marks,
+            rate,
+            fired,
+            n_fired,
+            told,
+            evidence,
+        )
+        progress("fitting groups", last, n_large)
+        first = last
+    fire_ptr, fires = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
+    n_fired[n_large:] = columns.counts[members[group_ptr[n_large:-1]]]
+    return Description(rate, p, q, told, evidence, fire_ptr, fires, n_fired)
+
+
+def _by_sample(
+    n_samples: int, fired: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The groups that fire on each sample, from the samples on which each group fires."""
+    keep = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    samples = fired[np.repeat(starts, lengths) + keep]
+    groups = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    order = np.argsort(samples, kind="stable")
+    return np.concatenate([[0], np.cumsum(np.bincount(samples, minlength=n_samples))]), groups[order]
+
+
+def secondary_memberships(
+    columns: Columns, group_of: Int64[np.ndarray, "n"], about: Description
+) -> list[tuple[int, int, float]]:
+    """(component, group, share of the component's activity) where another group of two or more fires, beyond chance, on
+    samples on which the component is active and its own group does not fire; by component, the largest share first."""
+    n, k = columns.n, len(about.rate)
+    if not len(about.fires):
+        return []
+    sizes = np.bincount(group_of, minlength=k)
+    own = np.where(sizes[group_of] > 1, group_of, -1)
+    found, share = np.full((n, SLOTS), -1, np.int64), np.zeros((n, SLOTS))
+    fired_rate = about.n_fired / columns.n_samples
+    other_groups(
+        columns.col_ptr,
+        columns.cols,
+        own,
+        about.fire_ptr,
+        about.fires,
+        fired_rate,
+        columns.clumps,
+        np.zeros((n_threads(), 3, k), np.int32),
+        float(2 * np.log2(max(k, 2))),
+        MIN_SECONDARY,
+        found,
+        share,
+    )
+    return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
+
+
+def nested_groups(about: Description) -> list[tuple[int, int, float]]:
+    """(inner, outer, share of the outer's firings that are the inner's): groups of two or more, where at least the
+    share WITHIN of the inner group's firings lie within the outer's and they are fewer than the share NESTED of these;
+    for each inner group only the smallest outer one."""
+    from scipy.sparse import csr_array
+
+    n_large = int(about.fires.max(initial=-1)) + 1
+    shape = (len(about.fire_ptr) - 1, n_large)
+    firing = csr_array((np.ones(len(about.fires), np.int32), about.fires, about.fire_ptr), shape=shape)
+    both = (firing.T @ firing).tocoo()
+    inner, outer = both.coords
+    fired = about.n_fired
+    is_inside = (inner != outer) & (both.data >= WITHIN * fired[inner]) & (both.data < NESTED * fired[outer])
+    chance = fired[inner] * (fired[outer] / shape[0])
+    is_inside &= both.data >= 2 * chance
+    inner, outer, joint = inner[is_inside], outer[is_inside], both.data[is_inside]
+    order = np.lexsort((outer, fired[outer], inner))
+    inner, outer, joint = inner[order], outer[order], joint[order]
+    is_first = np.diff(inner, prepend=-1) > 0
+    return [
+        (int(i), int(o), float(c / fired[o]))
+        for i, o, c in zip(inner[is_first], outer[is_first], joint[is_first], strict=True)
+    ]
