@@ -11,14 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.consensus import (
-    FOUND_GROUPS,
-    Cut,
-    MemberCuts,
-    cut_members,
-    find_consensus,
-    read_stable_groups,
-)
+from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, cut_members, find_consensus, read_stable_groups
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import read_ensemble, registered_members
 from spd.clustering.pipeline.found_groups import read_found_groups
