@@ -16,7 +16,7 @@ from spd.clustering.report.limits import Limits
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.samples import Samples
 from spd.errors import ConfigError, SPDError
-from spd.files.atomic import atomic_write, is_stream
+from spd.files.atomic import atomic_write, check_can_write, is_stream
 from spd.files.checked import write_json
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions())
             A model that is gone is none: the page then says what is missing.
     """
     output = options.output or Path(directory).expanduser() / "report.html"
+    if Path(directory).expanduser().is_dir() and not is_stream(output):
+        check_can_write(output.parent)
     return write_report(report_content(directory, options), output)
 
 

@@ -67,6 +67,14 @@ def test_what_is_to_be_trusted_and_what_is_in_doubt_adds_up() -> None:
     assert "of the 8 in stable groups 8 do not always go with the same larger group" in text
 
 
+def test_labels_do_not_steer_the_terminal() -> None:
+    content = as_json(find_consensus(cut_members([member(["abcd", "efgh"])] * 2)))
+    content["groups"][0]["components"][:2] = ["\x1b[31mred:0", "two\r\nlines:1"]
+    text = consensus.summary_text(content)
+    assert r"\x1b[31mred:0, two\r\nlines:1" in text
+    assert not set(text) & {"\x1b", "\r"}
+
+
 def test_a_component_that_moves_between_two_groups() -> None:
     """c is with ab in 6 of 10 members and with de in 4; f joins de in 9 of 10."""
     members = [member(["abc", "def"])] * 5 + [member(["abc", "de"])] + [member(["ab", "cdef"])] * 4
