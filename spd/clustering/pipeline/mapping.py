@@ -177,7 +177,7 @@ def _member_clusters(paths: EnsemblePaths, meta: dict[str, Any], wanted: _Wanted
         )
     states = _merge_array(paths, len(labels), len(known))[known.index(run_idx)]
     n_iters = int((states >= 0).all(axis=1).sum())  # goodfire-ai/spd fills rows beyond a member's last merge with -1
-    index = checked_iteration(wanted.iteration, n_iters, str(paths.merge_array))
+    index = _checked_iteration(wanted.iteration, n_iters, str(paths.merge_array))
     return _Found(clusters_of(labels, states[index]), index + 1)
 
 
@@ -185,7 +185,7 @@ def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
     """The consensus that is stored, where it is of this cut, else a new one of the members."""
     if isinstance(wanted.iteration, int):
         _, ensemble = read_ensemble(paths)
-        index = checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
+        index = _checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
         return _Found(_new_consensus(cut_members(list(ensemble), Cut(iteration=index))), index + 1)
     what = f"consensus partition; members cut at {wanted.cut}" if wanted.cut.is_found else ""
     if wanted.cut in (Cut(), FOUND_GROUPS) and not isinstance(paths, ForeignEnsemble):
@@ -233,7 +233,7 @@ def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
     return {"component_labels": ensemble.component_labels, "members": indices}
 
 
-def checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
+def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
     try:
         return checked_iteration(iteration, n_iterations)
     except SPDError as error:
