@@ -192,7 +192,7 @@ class EnsemblePaths(_StableGroupsDirectory):
         return self.directory / "ensemble_meta.json"
 
     def manifest(self, product: str) -> Path:
-        """What a product (merge_array, distances_<method>, stable_groups) was made from, and which files it is."""
+        """What a product (merge_array, distances_<method>, stable_groups, report) was made from, and its files."""
         return self.directory / "made_from" / f"{product}.json"
 
     @property
@@ -203,6 +203,11 @@ class EnsemblePaths(_StableGroupsDirectory):
     def registry(self) -> Path:
         """The registry that lies beside it."""
         return self.root / REGISTRY
+
+    @property
+    def report(self) -> Path:
+        """The page that shows what each group does."""
+        return self.directory / "report.html"
 
     @property
     def log(self) -> Path:

@@ -37,6 +37,9 @@ class ClusteringPipelineConfig(FrozenConfig):
     require_all: bool = Field(
         False, description="Compare members only when all succeeded; otherwise at least two are enough."
     )
+    report: bool = Field(
+        True, description="Make report.html at the end, which shows what each group does; on SLURM by a job of its own."
+    )
     n_workers: PositiveInt | None = Field(
         None, description="Local processes at a time with --local-clustering-parallel; null: one a CPU."
     )

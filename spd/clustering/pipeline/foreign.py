@@ -42,9 +42,10 @@ class ForeignEnsemble(EnsemblePaths):
             DamagedFileError: the metadata is not whole, or names a run twice.
         """
         told = read_json(self.meta).get("members")  # of ours, whose indices may have gaps
-        indices = [entry.get("idx") for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
+        entries = told if isinstance(told, list) else []
+        indices = [entry["idx"] for entry in entries if isinstance(entry, dict) and type(entry.get("idx")) is int]
         runs = list(self._runs)
-        if len(indices) != len(runs) or not all(type(idx) is int for idx in indices):
+        if len(indices) != len(runs):
             indices = list(range(len(runs)))
         return [RegisteredMember(idx, run_id, "done") for idx, run_id in zip(indices, runs, strict=True)]
 

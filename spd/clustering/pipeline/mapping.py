@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, find_consensus, read_stable_groups
+from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, cut_members, find_consensus, read_stable_groups
 from spd.clustering.consensus.mapping_form import MappingFormat, clusters_of, in_format
 from spd.clustering.merge_history import MergeHistory, checked_iteration
 from spd.clustering.pipeline.comparison import read_ensemble, registered_members
@@ -186,7 +186,7 @@ def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
     if isinstance(wanted.iteration, int):
         _, ensemble = read_ensemble(paths)
         index = _checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
-        return _Found(_new_consensus(cut_ensemble(paths, Cut(iteration=index))), index + 1)
+        return _Found(_new_consensus(cut_members(list(ensemble), Cut(iteration=index))), index + 1)
     what = f"consensus partition; members cut at {wanted.cut}" if wanted.cut.is_found else ""
     if wanted.cut in (Cut(), FOUND_GROUPS) and not isinstance(paths, ForeignEnsemble):
         stored = _stored_consensus(paths, wanted.cut)
