@@ -88,7 +88,24 @@ class _Directory:
         return self.root / "locks" / f"{self.id}.lock"
 
 
-class RunPaths(_Directory):
+class _ClusteringDirectory(_Directory):
+    """A directory that holds one clustering, or several."""
+
+    @property
+    def plots(self) -> Path:
+        return self.directory / "plots"
+
+    @property
+    def stamp(self) -> Path:
+        return self.directory / "execution_stamp.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows what each group does."""
+        return self.directory / "report.html"
+
+
+class RunPaths(_ClusteringDirectory):
     """runs/<run_id>/: one clustering run."""
 
     prefix, folder, kind = "c", "runs", "a clustering run"
@@ -116,16 +133,8 @@ class RunPaths(_Directory):
         return self.directory / "metrics.jsonl"
 
     @property
-    def plots(self) -> Path:
-        return self.directory / "plots"
-
-    @property
     def log(self) -> Path:
         return self.directory / "run.log"
-
-    @property
-    def stamp(self) -> Path:
-        return self.directory / "execution_stamp.json"
 
     @property
     def manifest(self) -> Path:
@@ -146,12 +155,8 @@ class RunPaths(_Directory):
         return self.checkpoint / "merge.npz"
 
 
-class _StableGroupsDirectory(_Directory):
+class _StableGroupsDirectory(_ClusteringDirectory):
     """A directory that holds what several clusterings agree on."""
-
-    @property
-    def plots(self) -> Path:
-        return self.directory / "plots"
 
     @property
     def stable_groups(self) -> Path:
@@ -184,10 +189,6 @@ class EnsemblePaths(_StableGroupsDirectory):
         return self.directory / "clustering_run_config.json"
 
     @property
-    def stamp(self) -> Path:
-        return self.directory / "execution_stamp.json"
-
-    @property
     def meta(self) -> Path:
         return self.directory / "ensemble_meta.json"
 
@@ -203,11 +204,6 @@ class EnsemblePaths(_StableGroupsDirectory):
     def registry(self) -> Path:
         """The registry that lies beside it."""
         return self.root / REGISTRY
-
-    @property
-    def report(self) -> Path:
-        """The page that shows what each group does."""
-        return self.directory / "report.html"
 
     @property
     def log(self) -> Path:

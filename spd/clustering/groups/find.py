@@ -21,6 +21,7 @@ from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import TreeCut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
 from spd.clustering.groups.groups import Groups
+from spd.clustering.groups.kernels.graph import transpose
 from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
@@ -131,8 +132,6 @@ def _tree_of(history: "MergeHistory", labels: ComponentLabels, is_part: np.ndarr
 def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
     """Each column shifted in time by a step of its own, around the end: bursts and rates stay, what belongs together
     goes."""
-    from spd.clustering.groups.kernels.graph import transpose
-
     n, n_samples = memberships.n_components, memberships.n_samples
     col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
     cols = np.empty(memberships.nnz, np.int32)

@@ -16,6 +16,7 @@ from spd.clustering.report.limits import Limits
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
 from spd.files.checked import write_json
@@ -79,7 +80,7 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions(),
         SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
             A model that is gone is none: the page then says what is missing.
     """
-    output = options.output or Path(directory).expanduser() / "report.html"
+    output = options.output or RunPaths.at(Path(directory).expanduser()).report
     if Path(directory).expanduser().is_dir() and not is_stream(output):
         check_can_write(output.parent)
     return write_report(report_content(directory, options, show), output)
