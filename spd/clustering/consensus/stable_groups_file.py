@@ -43,6 +43,7 @@ from spd.clustering.consensus.content import (
     StableGroups,
     Summary,
 )
+from spd.clustering.consensus.mapping_form import checked_mapping
 from spd.clustering.consensus.stable_groups import Consensus, groups_of
 from spd.clustering.math.coassociation import GroupStatistics
 from spd.errors import DamagedFileError
@@ -142,7 +143,7 @@ def write_mapping(
         "run_idx": None,
         "clusters": clusters,
     }
-    write_json(path, mapping)
+    write_json(path, checked_mapping(mapping))
 
 
 def _summary(

@@ -23,6 +23,7 @@ from spd.clustering.pipeline.comparison import (
     record_product,
 )
 from spd.clustering.pipeline.ensemble import stored_run_config
+from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, ensemble_model, output_of
 from spd.clustering.pipeline.found_groups import groups_fingerprints, read_members_groups
 from spd.clustering.pipeline.provenance import Fingerprints, read_manifest
 from spd.clustering.plotting.style import best_effort
@@ -56,12 +57,17 @@ class StableGroupsSettings:
 
 
 def write_stable_groups(
-    paths: EnsemblePaths, settings: StableGroupsSettings | None = None, *, require_all: bool = False
+    paths: EnsemblePaths,
+    settings: StableGroupsSettings | None = None,
+    *,
+    require_all: bool = False,
+    output: Path | None = None,
 ) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
         settings: None: the defaults.
+        output: the directory to write into; None: the ensemble's own.
 
     Returns:
         The content of stable_groups.json.
@@ -71,23 +77,24 @@ def write_stable_groups(
             written.
     """
     settings = settings or StableGroupsSettings()
+    target = output_of(paths, output)
+    files = _files(target)
+    if output is not None or isinstance(paths, ForeignEnsemble):
+        check_replaceable(target, STABLE_GROUPS, files)
     members, ensemble = read_ensemble(paths, require_all=require_all)
     sources = _sources(paths, members)
     cut, groups = _groups_to_cut(paths, members, list(ensemble), settings.cut)
-    config = stored_run_config(paths)
     content = write_stable_groups_of(
-        paths.directory,
+        target.directory,
         list(ensemble),
         run_ids=[member.run_id for member in members],
         ensemble_id=paths.ensemble_id,
-        spd_run=config.spd_run if config else None,
+        spd_run=ensemble_model(paths),
         cut=cut,
         groups=groups,
         threshold=settings.threshold,
     )
-    files = [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping]
-    figures = [paths.plots / name for name in FIGURES]
-    record_product(paths, STABLE_GROUPS, settings.as_json(), sources, [*files, *figures])
+    record_product(target, STABLE_GROUPS, settings.as_json(), sources, files)
     return content
 
 
@@ -186,6 +193,11 @@ def stable_groups_state(paths: EnsemblePaths) -> ProductState:
         SPDError: a history or groups cannot be read.
     """
     return product_state(paths, STABLE_GROUPS, sources=_sources(paths, finished_members(paths)))
+
+
+def _files(paths: EnsemblePaths) -> list[Path]:
+    figures = [paths.plots / name for name in FIGURES]
+    return [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping, *figures]
 
 
 def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
