@@ -8,10 +8,16 @@ goodfire-ai/spd reads, or `pd_run`, which some versions of goodfire-ai/param-dec
 keys. A cluster is an index, null for a component that is alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Int
+
+from spd.clustering.consensus.stable_groups import Consensus
 from spd.errors import SPDError
+from spd.files.checked import write_json
 
 MappingFormat = Literal["spd", "pd"]
 MODEL_KEYS: dict[MappingFormat, str] = {"spd": "spd_run", "pd": "pd_run"}
@@ -31,6 +37,32 @@ _RULES = {
     "index": "must be a whole number, 0 or above, or null",
     "clusters": "must map each label to a whole number, 0 or above, or null",
 }
+
+
+def clusters_of(labels: Sequence[str], group_of: Int[np.ndarray, "n"]) -> dict[str, int | None]:
+    """{label: index of its group, None when the component is alone}."""
+    _, position, sizes = np.unique(group_of, return_inverse=True, return_counts=True)
+    is_alone = sizes[position] == 1
+    return {
+        label: None if alone else int(group) for label, group, alone in zip(labels, group_of, is_alone, strict=True)
+    }
+
+
+def write_mapping(path: Path, consensus: Consensus, *, ensemble_id: str | None, spd_run: str | None) -> None:
+    """Write the consensus partition, whole or not at all.
+
+    Raises:
+        SPDError: the file cannot be written.
+    """
+    mapping = {
+        "ensemble_id": ensemble_id,
+        "notes": f"consensus partition; members cut at {consensus.cut}",
+        "spd_run": spd_run,
+        "n_iterations": None,
+        "run_idx": None,
+        "clusters": clusters_of(consensus.labels, consensus.consensus),
+    }
+    write_json(path, checked_mapping(mapping))
 
 
 def in_format(mapping: Mapping[str, Any], format: MappingFormat) -> dict[str, Any]:

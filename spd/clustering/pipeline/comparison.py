@@ -22,6 +22,7 @@ from spd.clustering.pipeline.provenance import (
     read_manifest,
 )
 from spd.clustering.pipeline.run_state import is_finished, working_on
+from spd.clustering.plotting.figures import save_distance_figure
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths, checked_method
 from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
@@ -208,8 +209,6 @@ def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = Fal
             files = files[1:]
     if target.distances(method) in files:
         write_npz(target.distances(method), {"distances": distances})
-    from spd.clustering.plotting.figures import save_distance_figure
-
     with best_effort(f"the figure of {method}"):
         save_distance_figure(target.distances_figure(method), distances, method, ensemble.c_components)
     record_product(target, distances_product(method), {"method": method}, sources, files)

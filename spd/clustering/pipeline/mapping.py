@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, find_consensus, read_stable_groups
-from spd.clustering.consensus.mapping_form import MappingFormat, in_format
+from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, cut_members, find_consensus, read_stable_groups
+from spd.clustering.consensus.mapping_form import MappingFormat, clusters_of, in_format
 from spd.clustering.merge_history import MergeHistory, checked_iteration
 from spd.clustering.pipeline.comparison import read_ensemble, registered_members
 from spd.clustering.pipeline.foreign import ForeignEnsemble, ensemble_at, is_registered, model_of
@@ -120,14 +120,14 @@ def _run_clusters(run: RunPaths, wanted: _Wanted) -> _Found:
         n_merges = history.n_merges_to(n_groups)
         what = f"the merge history's state with {n_groups} groups, since {run.groups.name} is not there"
         logger.warning("%s: %s", run.directory, what)
-        return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges, what)
+        return _Found(clusters_of(history.labels, history.partition_after(n_merges)), n_merges, what)
     groups = read_found_groups(run, history)
     partition = wanted.cut.of_groups(groups)
     what = "the groups found"
     if wanted.n_groups is not None:
         what = f"the groups found, cut at {partition.max(initial=-1) + 1} groups, nearest to {wanted.n_groups}"
         logger.info("%s: %s", run.groups, what)
-    return _Found(_clusters(groups.labels, partition), None, what)
+    return _Found(clusters_of(groups.labels, partition), None, what)
 
 
 def _history_clusters(path: Path, iteration: int | Literal["best"]) -> _Found:
@@ -138,7 +138,7 @@ def _history_clusters(path: Path, iteration: int | Literal["best"]) -> _Found:
     except SPDError as error:
         hint = "; give a number to --iteration" if iteration == "best" else ""
         raise SPDError(f"{path}: {error}{hint}") from error
-    return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges)
+    return _Found(clusters_of(history.labels, history.partition_after(n_merges)), n_merges)
 
 
 def _ensemble_mapping(paths: EnsemblePaths, wanted: _Wanted, run_idx: int | None, notes: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _member_clusters(paths: EnsemblePaths, meta: dict[str, Any], wanted: _Wanted
     states = _merge_array(paths, len(labels), len(known))[known.index(run_idx)]
     n_iters = int((states >= 0).all(axis=1).sum())  # goodfire-ai/spd fills rows beyond a member's last merge with -1
     index = _checked_iteration(wanted.iteration, n_iters, str(paths.merge_array))
-    return _Found(_clusters(labels, states[index]), index + 1)
+    return _Found(clusters_of(labels, states[index]), index + 1)
 
 
 def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
@@ -186,7 +186,7 @@ def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
     if isinstance(wanted.iteration, int):
         _, ensemble = read_ensemble(paths)
         index = _checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
-        return _Found(_new_consensus(cut_ensemble(paths, Cut(iteration=index))), index + 1)
+        return _Found(_new_consensus(cut_members(list(ensemble), Cut(iteration=index))), index + 1)
     what = f"consensus partition; members cut at {wanted.cut}" if wanted.cut.is_found else ""
     if wanted.cut in (Cut(), FOUND_GROUPS) and not isinstance(paths, ForeignEnsemble):
         stored = _stored_consensus(paths, wanted.cut)
@@ -221,7 +221,7 @@ def _stored_consensus(paths: EnsemblePaths, cut: Cut) -> Clusters | None:
 
 def _new_consensus(cuts: MemberCuts) -> Clusters:
     consensus = find_consensus(cuts)
-    return _clusters(consensus.labels, consensus.consensus)
+    return clusters_of(consensus.labels, consensus.consensus)
 
 
 def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
@@ -231,15 +231,6 @@ def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
     members, ensemble = read_ensemble(paths, min_members=1)
     indices = [{"idx": member.idx, "clustering_run_id": member.run_id} for member in members]
     return {"component_labels": ensemble.component_labels, "members": indices}
-
-
-def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
-    """{label: index of its group, None when the component is alone}."""
-    _, position, sizes = np.unique(group_idxs, return_inverse=True, return_counts=True)
-    is_alone = sizes[position] == 1
-    return {
-        label: None if alone else int(group) for label, group, alone in zip(labels, group_idxs, is_alone, strict=True)
-    }
 
 
 def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:

@@ -144,7 +144,8 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
         path = getattr(options, name)
         if path is not None and not path.is_file():
             logger.warning("%s is gone, so the report is made without --%s", path, name)
-            options = replace(options, **{name: None})
+            gone: dict[str, Any] = {name: None}
+            options = replace(options, **gone)
     return options
 
 

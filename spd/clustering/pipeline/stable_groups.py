@@ -6,7 +6,7 @@ what their histories agree on at a cut.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from spd.clustering.pipeline.ensemble import stored_run_config
 from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, ensemble_model, output_of
 from spd.clustering.pipeline.found_groups import groups_fingerprints, read_members_groups
 from spd.clustering.pipeline.provenance import Fingerprints, read_manifest
+from spd.clustering.plotting import coassociation, stability
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
 from spd.clustering.tracking.ensemble import track_ensemble
@@ -90,9 +91,8 @@ def write_stable_groups(
         run_ids=[member.run_id for member in members],
         ensemble_id=paths.ensemble_id,
         spd_run=ensemble_model(paths),
-        cut=cut,
+        settings=replace(settings, cut=cut),
         groups=groups,
-        threshold=settings.threshold,
     )
     record_product(target, STABLE_GROUPS, settings.as_json(), sources, files)
     return content
@@ -151,19 +151,18 @@ def write_stable_groups_of(
     run_ids: list[str] | None = None,
     ensemble_id: str | None = None,
     spd_run: str | None = None,
-    cut: consensus.Cut | None = None,
+    settings: StableGroupsSettings = StableGroupsSettings(),
     groups: Sequence[Groups] | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
 ) -> consensus.StableGroups:
     """The same for histories that are at hand, into any directory.
 
     Args:
-        cut: None: each history at its own MDL minimum.
+        settings: without a cut: each history at its own MDL minimum.
         groups: the members' found groups, where the cut asks for them.
     """
     paths = EnsemblePaths.at(directory)
-    cuts = consensus.cut_members(histories, cut or consensus.Cut(), groups)
-    found = consensus.find_consensus(cuts, threshold, run_ids)
+    cuts = consensus.cut_members(histories, settings.cut or consensus.Cut(), groups)
+    found = consensus.find_consensus(cuts, settings.threshold, run_ids)
     agreement = consensus.agreement_along_iterations(histories)
     consensus.write_stable_groups(paths.stable_groups, found, agreement, ensemble_id)
     content = consensus.read_stable_groups(paths.stable_groups)
@@ -201,8 +200,6 @@ def _files(paths: EnsemblePaths) -> list[Path]:
 
 
 def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
-    from spd.clustering.plotting import coassociation, stability
-
     stability.save_stability_figure(directory / FIGURES[0], content)
     table = (found.coassociation, found.consensus, found.stable, found.labels)
     views = [coassociation.overview(*table), coassociation.zoom(*table, found.consensus_stats.mean)]
