@@ -19,6 +19,7 @@ from spd.clustering.pipeline.comparison import (
     registered_members,
 )
 from spd.clustering.pipeline.found_groups import read_found_groups
+from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
 from spd.clustering.pipeline.stable_groups import stable_groups_state
@@ -172,5 +173,15 @@ def _places(paths: EnsemblePaths) -> list[str]:
     ]
     if paths.stable_groups.is_file():
         places.append(("stable groups", paths.stable_groups, "pictures in plots/"))
+    if paths.report.is_file():
+        places.append(("report", paths.report, _report_note(paths)))
     width = max(len(name) for name, _, _ in places)
     return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
+
+
+def _report_note(paths: EnsemblePaths) -> str:
+    try:
+        is_stale = report_state(paths) == "stale"
+    except SPDError as error:
+        return str(error)
+    return OUT_OF_DATE if is_stale else "open it in a browser: what each group does"

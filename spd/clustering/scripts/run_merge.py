@@ -39,14 +39,14 @@ def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.pipeline.member import run_clustering, run_member
     from spd.clustering.pipeline.sources import SavedHarvestSource
-    from spd.clustering.storage import new_run_id
+    from spd.clustering.storage import RunPaths
 
     harvest = SavedHarvest(locate_harvest(arguments.harvest))
     source = SavedHarvestSource(harvest, bootstrap=arguments.bootstrap)
     changes = given_flags(arguments, "seed", "dataset_seed", "wandb_project", "wandb_entity")
     config = harvest.run_config(given, {"ensemble_id": None, **changes})
     if arguments.pipeline_run_id is None:
-        paths = run_clustering(config, new_run_id(), source=source)
+        paths = run_clustering(config, RunPaths.new_id(), source=source)
     else:
         paths = run_member(config, arguments.pipeline_run_id, arguments.idx_in_ensemble, source=source)
     print(f"clustering run {paths.run_id}: {paths.directory}")
