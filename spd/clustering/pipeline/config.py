@@ -52,7 +52,7 @@ class ClusteringPipelineConfig(FrozenConfig):
     slurm_account: str | None = Field(None, description="Account to charge.")
     slurm_qos: str | None = Field(None, description="Quality of service.")
     slurm_extra_options: list[str] = Field(
-        default_factory=list, description="Further sbatch options, each written as a line of its own."
+        default_factory=list, description="Extra sbatch options, each written as a line of its own."
     )
     slurm_max_concurrent: PositiveInt | None = Field(
         None, description="Clustering jobs that run at a time; null: as many as SLURM allows."

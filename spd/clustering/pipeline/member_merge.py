@@ -69,7 +69,7 @@ def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = 
 
     Raises:
         SPDError: memberships cannot be read, or a file cannot be written.
-        KeyboardInterrupt: the run was stopped; the merge's checkpoint is saved, the groups are found anew.
+        KeyboardInterrupt: the run was stopped; the merge's checkpoint is saved, the groups are found again.
     """
     with working_on(paths):
         if is_finished(paths):
@@ -129,7 +129,7 @@ def _merge(
     try:
         history = merge()
     except DamagedFileError as error:
-        logger.warning("the merge starts anew: %s", error)
+        logger.warning("the merge starts again: %s", error)
         paths.checkpoint_merge.unlink(missing_ok=True)
         history = merge()
     if not history.is_complete:

@@ -20,7 +20,7 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset-seed", type=int, default=argparse.SUPPRESS, metavar="S", help="of the bootstrap of the samples"
     )
-    parser.add_argument("--bootstrap", action="store_true", help="draw the samples anew, with replacement")
+    parser.add_argument("--bootstrap", action="store_true", help="draw the samples again, with replacement")
     parser.add_argument("--pipeline-run-id", metavar="ID", help="the ensemble that the run is a member of")
     parser.add_argument("--idx-in-ensemble", type=int, metavar="I", help="the member's index in the ensemble")
     for name in ("project", "entity"):
