@@ -19,7 +19,7 @@ from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
 from spd.clustering.report.make import files_beside
-from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
+from spd.clustering.scripts import calc_consensus, calc_distances, make_report, run_clustering
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
 from spd.files.checked import read_npz
@@ -196,6 +196,19 @@ def test_an_edited_config_of_a_run_is_refused(place: Place) -> None:
     run.config.write_text(run.config.read_text().replace('"batch_size": 300', '"batch_size": 200'))
     with pytest.raises(SPDError, match=r"was edited after the run was made \(batch_size: 300, now 200\): put it back"):
         is_whole(run, None, None)
+
+
+def test_no_report_of_members_made_again_since(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = place.runs()
+    content = first.history.read_bytes()
+    assert content != second.history.read_bytes()
+    second.history.write_bytes(content)
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert f"is of another history.zip of {second.run_id} than now" in capsys.readouterr().err
+    place.ensemble.stable_groups.unlink()
+    place.ensemble.meta.unlink()
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert "is an ensemble without stable_groups.json" in capsys.readouterr().err
 
 
 def test_memberships_of_unknown_data_are_not_taken_up(place: Place) -> None:
