@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import shape_checks
+from tests import no_network, shape_checks
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 os.environ.setdefault("WANDB_MODE", "offline")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+for offline in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    os.environ.setdefault(offline, "1")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+no_network.watch()
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Processes that tests start import this checkout, whichever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -89,6 +92,14 @@ def out_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "spd_out"
     monkeypatch.setenv("SPD_OUT_DIR", str(directory))
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _no_network() -> Iterator[None]:
+    """A test that asks for an address beyond this machine fails, whether it was answered or not."""
+    no_network.asked.clear()
+    yield
+    assert no_network.asked == [], "this test asks for a network"
 
 
 @pytest.fixture

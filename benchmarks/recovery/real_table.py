@@ -19,12 +19,12 @@ N_RESAMPLES = 12
 def example_members(config_file: str, n_members: int) -> list[Memberships]:
     """Members of a bundled example that differ in their samples (dataset_seed)."""
     from spd.clustering.clustering_run_config import ClusteringRunConfig
-    from spd.clustering.scripts._harvest import MembershipSource
+    from spd.clustering.pipeline.sources import open_source
 
     members = []
     for seed in range(n_members):
         config = ClusteringRunConfig.from_file(config_file).model_copy(update={"dataset_seed": seed})
-        members.append(MembershipSource(config).memberships(config))
+        members.append(open_source(config).memberships(config))
     return members
 
 

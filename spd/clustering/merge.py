@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOSTLY_RANDOM = 0.5
-"""The share of all pairs that `range` chose from, at most merges, above which a warning is given."""
+"""The share of all pairs that `range` chose from, in most merges, above which a warning is given."""
 MAX_COMPARED = 2000
 """Groups of a state whose costs are all computed for a warning, at most."""
 MEMORY_SHARE = 0.5
@@ -253,12 +253,12 @@ def _warn(history: MergeHistory, memberships: Memberships) -> None:
     random_merges = np.flatnonzero(considered > MOSTLY_RANDOM)
     if _mostly_equal(history, memberships, int(random_merges[len(random_merges) // 2])):
         message = (
-            "at most merges over half of all pairs cost exactly the same, so which of them are merged is left to "
+            "in most merges over half of all pairs cost exactly the same, so which of them are merged is left to "
             "chance: the activations do not tell them apart"
         )
     else:
         message = (
-            "the range sampler chose from over half of all pairs at most merges (median "
+            "the range sampler chose from over half of all pairs in most merges (median "
             f"{np.nanmedian(considered):.0%}): one costly pair stretches the range, so the groups are largely random; "
             "lower the threshold (0.001)"
         )

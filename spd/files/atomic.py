@@ -86,6 +86,19 @@ def atomic_write(path: Path | str, *, keep_mode: bool = False) -> Iterator[Path]
             temporary.unlink(missing_ok=True)
 
 
+def check_can_write(directory: Path) -> None:
+    """Know early, before a model is loaded, that nothing could be written; creates nothing.
+
+    Raises:
+        SPDError: the directory cannot be made or written to.
+    """
+    existing = next(place for place in (directory.absolute(), *directory.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise SPDError(f"{directory}: cannot be written: {existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SPDError(f"{directory}: cannot be written: no permission to write to {existing}")
+
+
 def is_stream(path: Path | str) -> bool:
     """Whether something that cannot be replaced stands there: a device, a FIFO, a descriptor."""
     given = Path(path)

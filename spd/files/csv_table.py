@@ -1,6 +1,7 @@
 """Tables as CSV files that read back as they were, whatever their texts hold."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -8,6 +9,11 @@ from spd.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def quoting_of(texts: Iterable[str]) -> Literal[0, 2]:
+    """How Python's csv writer must quote a table that holds these texts, so that each row stays one row."""
+    return csv.QUOTE_NONNUMERIC if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
 
 
 def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
@@ -20,7 +26,6 @@ def write_csv(path: Path | str, frame: "pd.DataFrame") -> None:
         SPDError: the file cannot be written.
     """
     texts = frame.select_dtypes(exclude=["number", "bool"])
-    has_return = any("\r" in str(value) for column in texts for value in texts[column].unique())
-    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    quoting = quoting_of(str(value) for column in texts for value in texts[column].unique())
     with atomic_write(path, keep_mode=True) as temporary:
         frame.to_csv(temporary, index=False, quoting=quoting, encoding="utf-8", errors="backslashreplace")

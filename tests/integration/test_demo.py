@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from spd.settings import REPO_ROOT
-from tests.clustering.scripts.commands import run, run_alone
+from tests.clustering.scripts.commands import run
 
 
 @pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MPLBACKEND": "Agg", "PYTHONPATH": str(REPO_ROOT)}
     environment["MPLCONFIGDIR"] = os.environ["MPLCONFIGDIR"]
-    first = run_alone("demo", [], environment, tmp_path)
+    first = run("demo", [], environment, tmp_path)
     assert first.status == 0, first.stderr
     purities = re.findall(r"member \d+: (\d+) groups for (\d+) features, .* adjusted Rand ([0-9.]+)", first.stdout)
     assert len(purities) >= 3

@@ -92,8 +92,9 @@ def _assert_no_half_files(place: _Place) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Place, float]:
-    """A finished pipeline, and how long it takes once everything is compiled."""
-    for name in ("compiles", "undisturbed"):
+    """A finished pipeline, and how long it takes; in CI, which begins without compiled kernels, once it has them."""
+    names = ("compiles", "undisturbed") if os.environ.get("SPD_CI") else ("undisturbed",)
+    for name in names:
         place = _Place(tmp_path_factory.mktemp(name))
         started = time.monotonic()
         process = place.start("--config", "pipeline.yaml")

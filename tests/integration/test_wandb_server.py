@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
+import wandb
 
 from tests.integration.loopback_wandb import LoopbackServer
-
-wandb = pytest.importorskip("wandb")
 
 
 def test_a_run_is_written_and_read_back(wandb_server: LoopbackServer, tmp_path: Path) -> None:

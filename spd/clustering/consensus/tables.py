@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from spd.clustering.consensus.content import Group, Share, StableGroups
 from spd.clustering.labels import is_label, split_label
+from spd.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,9 @@ def _listing(title: str, groups: Sequence[Group]) -> list[str]:
         return []
     lines = ["", f"  {title}"]
     for group in groups:
-        names = ", ".join(group["components"][:4]) + (", ..." if group["size"] > 4 else "")
+        names = ", ".join(printable(label) for label in group["components"][:4]) + (
+            ", ..." if group["size"] > 4 else ""
+        )
         lines.append(f"    group {group['id']:<4} {group['size']:>5} components  {group['why']}")
         lines.append(f"      {names}")
     return lines

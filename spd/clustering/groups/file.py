@@ -20,23 +20,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spd.clustering.groups.columns import fingerprint
+from spd.clustering.groups.record import Control, GroupsRecord
 from spd.errors import DamagedFileError, SPDError
 from spd.files.checked import read_json, write_json
 
 if TYPE_CHECKING:
-    from spd.clustering.groups.groups import Groups
     from spd.clustering.memberships import Memberships
 
 SCHEMA_VERSION = 1
 _KEYS = ("schema_version", "n_samples", "source", "control", "components", "groups", "secondary", "nested", "joins")
 
 
-def write_groups(groups: "Groups", path: Path) -> None:
+def write_groups(groups: GroupsRecord, path: Path) -> None:
     """Write whole or not at all.
 
     Raises:
         SPDError: the file cannot be written.
     """
+    sizes = np.bincount(groups.group_of, minlength=len(groups.firing_rate))
     per_component = zip(
         groups.labels,
         groups.group_of.tolist(),
@@ -53,7 +54,7 @@ def write_groups(groups: "Groups", path: Path) -> None:
         "components": [list(row) for row in per_component],
         "groups": [
             {"id": g, "size": int(size), "firing_rate": float(rate)}
-            for g, (size, rate) in enumerate(zip(groups.sizes, groups.firing_rate, strict=True))
+            for g, (size, rate) in enumerate(zip(sizes, groups.firing_rate, strict=True))
         ],
         "secondary": [list(row) for row in groups.secondary],
         "nested": [list(row) for row in groups.nested],
@@ -70,8 +71,6 @@ def read_groups(path: Path, memberships: "Memberships | None", labels: Sequence[
         DamagedFileError: it is damaged, contradictory, or of an unknown version; names file and key.
         SPDError: it belongs to other memberships, or other components.
     """
-    from spd.clustering.groups.groups import Control
-
     content = read_json(path, required=_KEYS)
     if content["schema_version"] != SCHEMA_VERSION:
         raise DamagedFileError(

@@ -20,7 +20,8 @@ from spd.clustering.groups.columns import Columns, as_boolean, columns_of, finge
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import Cut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
-from spd.clustering.groups.groups import Control, Groups
+from spd.clustering.groups.groups import Groups
+from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.memberships import Memberships

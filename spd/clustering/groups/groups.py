@@ -1,6 +1,5 @@
 """`Groups`: the answer, and what can be asked of it."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -8,8 +7,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from spd.clustering.consts import ComponentLabels
+from spd.clustering.groups.file import read_groups, write_groups
+from spd.clustering.groups.record import GroupsRecord
 from spd.errors import SPDError
+from spd.text import html_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,54 +18,13 @@ if TYPE_CHECKING:
     from spd.clustering.memberships import Memberships
 
 
-@dataclass(frozen=True)
-class Control:
-    """What the same search finds where nothing belongs together: columns shifted against each other in time.
-
-    Attributes:
-        n_groups: groups of two or more.
-        n_joined: components in them.
-    """
-
-    n_groups: int
-    n_joined: int
+_N_ROWS = 20
+"""Groups that a notebook shows."""
 
 
-@dataclass(frozen=True, eq=False)
-class Groups:
-    """Groups of components that fire together; a component that is alone is a group of its own.
-
-    Attributes:
-        labels: (n_components,) `<module>:<index>`.
-        group_of: (n_components,) groups 0 .. k - 1 by size, the largest 0, ties by their first component.
-        firing_rate: (k,) share of the samples on which each group fires.
-        p_active: (n_components,) probability that a component is active when its group fires (1 where it is alone).
-        p_noise: (n_components,) the same when its group does not fire (0 where it is alone).
-        confidence: (n_components,) probability that another member of its group truly is with it; for a component
-            that is alone, that it is with no other (confidence.py).
-        secondary: (component, group, share of its activity): other groups that a component fires with.
-        nested: (inner group, outer group, share of the outer's firings that are the inner's).
-        joins: (m, 2) least components of groups joined, in the order in which `cut` makes them.
-        strength: (m,) never rising: Theil's coefficient of the two firings where the join was made, and below 0 where
-            it was not, the mean affinity less 1.
-        n_samples: samples that the groups were found on.
-        source: SHA-256 of the memberships that the groups were found on.
-        control: what chance would give; None where it was not asked for.
-    """
-
-    labels: ComponentLabels
-    group_of: Int64[np.ndarray, "n"]
-    firing_rate: Float64[np.ndarray, "k"]
-    p_active: Float64[np.ndarray, "n"]
-    p_noise: Float64[np.ndarray, "n"]
-    confidence: Float64[np.ndarray, "n"]
-    secondary: list[tuple[int, int, float]]
-    nested: list[tuple[int, int, float]]
-    joins: Int64[np.ndarray, "m 2"]
-    strength: Float64[np.ndarray, "m"]
-    n_samples: int
-    source: str
-    control: Control | None = None
+class Groups(GroupsRecord):
+    """Groups of components that fire together; a component that is alone is a group of its own. Its attributes:
+    GroupsRecord."""
 
     @property
     def n_components(self) -> int:
@@ -166,14 +126,30 @@ class Groups:
             }
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many groups, and the largest of them."""
+        shown = min(int((self.sizes > 1).sum()), _N_ROWS)
+        facts = {
+            "components": self.n_components,
+            "groups of two or more": int((self.sizes > 1).sum()),
+            "alone": int((self.sizes == 1).sum()),
+            "found on samples": self.n_samples,
+        }
+        rows = []
+        for group in range(shown):
+            inside = self.members(group)
+            confidence = f"{self.confidence[inside].mean():.2f}"
+            labels = ", ".join(self.labels[i] for i in inside[:3]) + (", ..." if len(inside) > 3 else "")
+            rows.append([str(group), str(len(inside)), f"{self.firing_rate[group]:.2%}", confidence, labels])
+        columns = ["group", "size", "fires on", "mean confidence", "components"]
+        return html_card("Groups", facts, columns, rows, int((self.sizes > 1).sum()))
+
     def save(self, path: Path | str) -> None:
         """Write groups.json, whole or not at all; its layout: file.py.
 
         Raises:
             SPDError: the file cannot be written.
         """
-        from spd.clustering.groups.file import write_groups
-
         write_groups(self, Path(path))
 
     @classmethod
@@ -187,6 +163,4 @@ class Groups:
             DamagedFileError: it is damaged, contradictory, or of an unknown version; names file and key.
             SPDError: it belongs to other memberships, or other components.
         """
-        from spd.clustering.groups.file import read_groups
-
         return cls(**read_groups(Path(path), memberships, labels))

@@ -125,7 +125,9 @@ def _labels(path: Path, matrix: MatrixFile) -> list[str]:
         raise ActivationsError(f"{where}: {len(labels)} labels for {n_components} components")
     for number, label in enumerate(labels, 1):
         if not is_label(label) or not label.isprintable():
-            raise ActivationsError(f"{where}: a label is <module>:<index>, got {label!r} in line {number}")
+            raise ActivationsError(
+                f"{where}: a label is <module>:<index> in printable characters, got {label!r} in line {number}"
+            )
     return labels
 
 

@@ -1,7 +1,6 @@
 """An ensemble from its config to registered members: what local and SLURM execution both start from."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from spd.clustering.execution.stamp import ExecutionStamp
 from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
 from spd.clustering.storage import EnsemblePaths, clustering_dir, new_ensemble_id, new_run_id, registry_path
 from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.files.atomic import check_can_write
 from spd.files.config import load_mapping
 
 logger = logging.getLogger(__name__)
@@ -80,12 +80,10 @@ def check_output_directory() -> None:
     Raises:
         SPDError: SPD_OUT_DIR cannot be made or written to.
     """
-    wanted = clustering_dir()
-    existing = next(place for place in (wanted, *wanted.parents) if place.exists())
-    if not existing.is_dir():
-        raise SPDError(f"{wanted}: cannot be written: {existing} is not a directory (set SPD_OUT_DIR)")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise SPDError(f"{wanted}: cannot be written: no permission to write to {existing} (set SPD_OUT_DIR)")
+    try:
+        check_can_write(clustering_dir())
+    except SPDError as error:
+        raise SPDError(f"{error} (set SPD_OUT_DIR)") from error
 
 
 def create_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunConfig) -> Pipeline:

@@ -101,8 +101,12 @@ def describe_estimate(
     """Memory and time of the whole ensemble, for people; `workers`: members that merge at a time."""
     one = estimate_member(run_config, source)
     rounds = -(-config.n_runs // workers)
+    in_all = duration(config.n_runs * one.harvest_s + rounds * one.merge_s)
+    members = f"{config.n_runs:,}, {workers:,} at a time"
+    if config.n_runs > 1:  # one has nothing to be compared with
+        in_all, members = f"{in_all}, and the distances", f"{members}; then {', '.join(config.distances_methods)}"
     lines = [
-        ("members", f"{config.n_runs:,}, {workers:,} at a time; then {', '.join(config.distances_methods)}"),
+        ("members", members),
         (
             "each",
             f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
@@ -114,6 +118,6 @@ def describe_estimate(
             "short",
         ),
         ("time", f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member"),
-        ("in all", f"{duration(config.n_runs * one.harvest_s + rounds * one.merge_s)}, and the distances"),
+        ("in all", in_all),
     ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)

@@ -107,7 +107,7 @@ def read_members_groups(
         raise MissingFileError(
             f"{paths.ensemble_id}: {len(lacking)} of {len(members)} members have no {runs[0].groups.name} (member "
             f"{', '.join(lacking)}): groups are found while a member is made, and an older version or another tool "
-            "has made these"
+            "has made these; or the files were removed, which --resume mends"
         )
     return [read_found_groups(run, history) for run, history in zip(runs, histories, strict=True)]
 

@@ -26,7 +26,7 @@ from spd.clustering.pipeline.provenance import Fingerprints, fingerprints_of, ha
 from spd.clustering.pipeline.stable_groups import stable_groups_state
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.report.exports import NeuronpediaNames
-from spd.clustering.report.make import ReportOptions, files_beside, report_content, write_report
+from spd.clustering.report.make import ReportOptions, checked_output, files_beside, report_content, write_report
 from spd.clustering.report.progress import Show
 from spd.clustering.storage import EnsemblePaths
 from spd.errors import MissingFileError, SPDError, describe_error
@@ -68,7 +68,7 @@ def make_report(directory: Path, options: ReportOptions, show: Show | None = Non
     """
     directory = directory.expanduser().absolute()
     paths = EnsemblePaths.at(directory)
-    output = options.output or paths.report
+    output = checked_output(directory, options)
     if not _has_members(paths):
         return write_report(report_content(directory, options, show), output)
     single = _single_run(paths)

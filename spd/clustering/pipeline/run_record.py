@@ -4,7 +4,8 @@ A run directory binds its history to one config and to one content of the files 
 run is refused in a sentence that says what differs. What is damaged (a history cut short, a record that cannot be read)
 is put aside, with a warning, and made again from the start: the same config and data give the same result.
 
-Directories of older versions hold no record: their config is compared, and their history is read.
+Directories of older versions hold no record: their config is compared, and their history is read; what they have not
+finished is made again.
 """
 
 import logging
@@ -67,13 +68,17 @@ def is_whole(paths: RunPaths, config: ClusteringRunConfig | None, inputs: Finger
     manifest = None
     try:
         manifest = Manifest.read(paths.manifest)
-    except MissingFileError:
-        pass
+    except MissingFileError as error:
+        if not paths.history.exists():  # nobody knows of which data the memberships in its checkpoint are
+            _start_again(paths, str(error))
+            return False
     except SPDError as error:
         _start_again(paths, str(error))
         return False
     if config is not None and not _check_config(paths, manifest, config):
         return False
+    if manifest is not None:
+        _check_config_file(paths, manifest)
     if manifest is not None and inputs is not None and manifest.sources != inputs:
         changes = "; ".join(changed_sources(manifest.sources, inputs))
         raise ConfigError(
@@ -96,15 +101,46 @@ def _check_config(paths: RunPaths, manifest: Manifest | None, config: Clustering
     except SPDError as error:
         _start_again(paths, str(error))
         return False
-    was, now = (dict(_flat(one.model_dump(mode="json"))) for one in (stored, config))
-    differing = [key for key in {**was, **now} if was.get(key) != now.get(key) and not _WITHOUT_EFFECT.fullmatch(key)]
-    changes = [f"{key}: {was.get(key)!r}, now {now.get(key)!r}" for key in differing]
+    changes = _changes(stored, config)
     if changes:
         raise ConfigError(
-            f"{paths.directory}: was made with another config ({'; '.join(changes)}): put the config back, start a new "
+            f"{paths.directory}: was made with another config ({changes}): put the config back, start a new "
             "ensemble, or remove this directory to make the run again"
         )
     return True
+
+
+def _check_config_file(paths: RunPaths, manifest: Manifest) -> None:
+    """The config file, from which reports and mappings take what a run is of, says what the record says.
+
+    One that cannot be read is written again.
+
+    Raises:
+        ConfigError: it was edited; says what differs.
+    """
+    try:
+        bound = ClusteringRunConfig.from_mapping(manifest.settings.get("config") or {}, str(paths.manifest))
+    except SPDError:
+        return  # of another version: nothing to compare with
+    try:
+        own = ClusteringRunConfig.from_file(paths.config)
+    except SPDError as error:
+        logger.warning("%s: written again", error)
+        bound.to_file(paths.config)
+        return
+    changes = _changes(bound, own)
+    if changes:
+        raise ConfigError(f"{paths.config}: was edited after the run was made ({changes}): put it back")
+
+
+def _changes(was: ClusteringRunConfig, now: ClusteringRunConfig) -> str:
+    """How two configs differ in what changes a result; empty where they do not."""
+    before, after = (dict(_flat(one.model_dump(mode="json"))) for one in (was, now))
+    names = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    changes = [
+        f"{key}: {before.get(key)!r}, now {after.get(key)!r}" for key in names if not _WITHOUT_EFFECT.fullmatch(key)
+    ]
+    return "; ".join(changes)
 
 
 def _history_problem(paths: RunPaths, manifest: Manifest | None) -> str | None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus.stable_groups_file import read_stable_groups
+from spd.clustering.groups import Groups
+from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.grouping import Grouping, from_groups, from_history, from_mapping
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
@@ -61,7 +63,7 @@ def open_directory(directory: Path | str, mapping: Path | str | None = None) -> 
     elif harvest.metadata.is_file():
         if mapping is None:
             raise SPDError(f"{directory}: is a harvest, which has no groups: give a mapping, --mapping FILE")
-        config = ClusteringRunConfig.from_file(harvest.config)
+        config = SavedHarvest(harvest).config
         opened = Opened(directory, "harvest", from_mapping({"none": None}, ""), config, settings=_settings(config))
     else:
         raise _no_directory(directory, run, ensemble, harvest)
@@ -103,9 +105,7 @@ def _open_run(paths: RunPaths) -> Opened:
     settings = _settings(config) | {"run": paths.run_id}
     groups_path = paths.groups
     if groups_path.is_file():
-        from spd.clustering.groups import Groups
-
-        groups = Groups.read(groups_path, labels=history.labels)
+        groups = Groups.read(paths.groups, labels=history.labels)
         method = f"find_groups on {groups.n_samples:,} samples"
         return Opened(paths.directory, "run", from_groups(groups, method), config, history, settings, None, missing)
     n_merges, method = _best(history)

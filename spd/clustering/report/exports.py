@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from spd.errors import ConfigError
 from spd.files.checked import read_json
+from spd.files.csv_table import quoting_of
 
 MappingFormat = Literal["spd", "pd"]
 
@@ -49,9 +50,7 @@ def read_neuronpedia_names(path: Path) -> NeuronpediaNames:
 
 def groups_csv(content: Mapping[str, Any]) -> str:
     """One row a group. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows = []
     for group in content["groups"]:
         effect, around = group.get("effect"), group.get("around")
         row = {
@@ -63,7 +62,10 @@ def groups_csv(content: Mapping[str, Any]) -> str:
             "effect_verdict": effect["verdict"] if effect else None,
             "components": " ".join(member["label"] for member in group["members"]),
         }
-        writer.writerow([_cell(row.get(column)) for column in _COLUMNS])
+        rows.append([_cell(row.get(column)) for column in _COLUMNS])
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n", quoting=quoting_of(str(cell) for row in rows for cell in row))
+    writer.writerows([_COLUMNS, *rows])
     return out.getvalue()
 
 

@@ -10,13 +10,14 @@ least one of them is active.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spd.clustering.groups import Groups
 from spd.errors import SPDError
 
 if TYPE_CHECKING:
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
 _LEAST_PROBABILITY = 1e-6
 SURE, LIKELY = 0.9, 0.5
 ANY, POSTERIOR = "any component active", "posterior above 1/2"
-
-
-class GroupsLike(Protocol):
-    """What is needed of `spd.clustering.groups.Groups`."""
-
-    labels: list[str]
-    group_of: np.ndarray
-    n_groups: int
-    firing_rate: np.ndarray
-    p_active: np.ndarray
-    p_noise: np.ndarray
-    confidence: np.ndarray
-    secondary: Sequence[tuple[int, int, float]]
-    nested: Sequence[tuple[int, int, float]]
-    joins: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +84,7 @@ class Grouping:
         return np.lexsort((self.ids, -sizes))
 
 
-def from_groups(groups: GroupsLike, method: str = "groups found by their code") -> Grouping:
+def from_groups(groups: Groups, method: str = "groups found by their code") -> Grouping:
     """Of `find_groups`: its firing is a posterior."""
     group_of = np.asarray(groups.group_of, np.int64)
     p, q, rate = (
@@ -125,14 +111,16 @@ def from_groups(groups: GroupsLike, method: str = "groups found by their code") 
     )
 
 
-def _verdicts(groups: GroupsLike, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
+def _verdicts(groups: Groups, sizes: np.ndarray) -> dict[int, tuple[str, str]]:
     """By the mean confidence of a group's components; none for a component alone."""
     total = np.bincount(groups.group_of, groups.confidence, minlength=groups.n_groups)
     found = {}
     for group in np.flatnonzero(sizes > 1):
         mean = total[group] / sizes[group]
         verdict = "sure" if mean >= SURE else "likely" if mean >= LIKELY else "doubtful"
-        text = f"another member of it truly belongs to one of its components with probability {mean:.2f} on average"
+        text = (
+            f"a component and another member of its group truly belong together with probability {mean:.2f} on average"
+        )
         found[int(group)] = (verdict, text)
     return found
 

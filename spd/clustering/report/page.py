@@ -90,7 +90,9 @@ def _row(group: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
     """What the index shows and searches of one group."""
     effect = group.get("effect")
     around = group.get("around") or []
-    return {
+    contexts = group.get("contexts")
+    strongest = {"top": contexts[0]["sample"]} if contexts and not group.get("tokens") else {}
+    return strongest | {
         "id": group["id"],
         "label": group["label"],
         "verdict": group["verdict"],

@@ -36,7 +36,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
     config = ClusteringRunConfig.from_file(arguments.config)
     config = config.replaced(**given_flags(arguments, "wandb_project", "wandb_entity", "dataset_streaming"))
-    ensemble_id = arguments.pipeline_run_id or config.ensemble_id
+    ensemble_id = config.ensemble_id if arguments.pipeline_run_id is None else arguments.pipeline_run_id
     if arguments.idx_in_ensemble is not None and ensemble_id is None:
         raise ConfigError("--idx-in-ensemble is an index in an ensemble: give --pipeline-run-id, too")
     from spd.clustering.pipeline.member import run_clustering, run_member

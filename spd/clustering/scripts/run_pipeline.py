@@ -126,9 +126,8 @@ def _run_here(pipeline: "Pipeline", source: "MembershipSource | None", arguments
     from spd.errors import MemberFailedError
 
     log_to_file(pipeline.paths.log)
-    logger.info(
-        "ensemble %s: %d members in %s", pipeline.paths.ensemble_id, pipeline.config.n_runs, pipeline.paths.directory
-    )
+    n_members = len(pipeline.members())
+    logger.info("ensemble %s: %d members in %s", pipeline.paths.ensemble_id, n_members, pipeline.paths.directory)
     options = LocalOptions(
         clustering_parallel=arguments.local_clustering_parallel,
         distances_parallel=arguments.local_calc_distances_parallel,

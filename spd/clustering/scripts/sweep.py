@@ -54,9 +54,11 @@ def _body(arguments: argparse.Namespace) -> None:
     config = ClusteringRunConfig.from_file(arguments.config)
     from spd.clustering.pipeline.sweep import LEGEND, WITHOUT_ALPHA, load_memberships, results_table, run_sweep
     from spd.clustering.storage import SweepPaths
+    from spd.files.atomic import check_can_write
     from spd.machine import available_cores
 
     directory = arguments.output or SweepPaths.new().directory
+    check_can_write(directory)
     memberships = load_memberships(config, arguments.memberships)
     logger.info("%d components on %d samples", memberships.n_components, memberships.n_samples)
     content = run_sweep(

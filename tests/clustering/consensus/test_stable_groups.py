@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from spd.clustering import consensus
-from spd.clustering.consensus import Cut, agreement_along_iterations, cut_members, find_consensus
+from spd.clustering.consensus import FOUND_GROUPS, Cut, agreement_along_iterations, cut_members, find_consensus
 from spd.clustering.consensus.stable_groups_file import as_json
+from spd.clustering.groups import Groups, find_groups
 from spd.clustering.math.merge_paths import component_merges_to_pairs
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
@@ -64,6 +65,14 @@ def test_what_is_to_be_trusted_and_what_is_in_doubt_adds_up() -> None:
     assert "stable groups: 2, with 8 of 8 components" in text
     assert "in doubt: 0 components are in no stable group and move between groups" in text
     assert "of the 8 in stable groups 8 do not always go with the same larger group" in text
+
+
+def test_labels_do_not_steer_the_terminal() -> None:
+    content = as_json(find_consensus(cut_members([member(["abcd", "efgh"])] * 2)))
+    content["groups"][0]["components"][:2] = ["\x1b[31mred:0", "two\r\nlines:1"]
+    text = consensus.summary_text(content)
+    assert r"\x1b[31mred:0, two\r\nlines:1" in text
+    assert not set(text) & {"\x1b", "\r"}
 
 
 def test_a_component_that_moves_between_two_groups() -> None:
@@ -218,3 +227,40 @@ def test_golden_ensembles_hold_no_mdl_but_can_be_cut_at_a_number_of_groups(golde
     assert len(content["components"]) == len({label for history in members for label in history.labels})
     assert content["summary"]["n_stable_groups"] >= 1
     assert content["agreement"]["member_minimum"] is None
+
+
+def found_in(groups: list[str], alive: str) -> Groups:
+    """What find_groups gives where these components are always active together, and never with others."""
+    rng = np.random.default_rng(len(alive))
+    fires = {letter: k for k, group in enumerate(groups) for letter in group}
+    sources = rng.random((400, len(alive) + len(groups))) < 0.1
+    columns = [sources[:, fires.get(letter, len(groups) + k)] for k, letter in enumerate(alive)]
+    labels = [f"m:{'abcdefgh'.index(letter)}" for letter in alive]
+    return find_groups(np.stack(columns, axis=1), labels, control=False)
+
+
+def test_found_groups_are_cut_whatever_the_histories_say() -> None:
+    """Also where a member lists its components in another order, or lacks one."""
+    histories = [member(["ab"]), member(["ab"]), member(["ab"], alive="abcdefg")]
+    groups = [found_in(["cd", "efg"], alive) for alive in ("abcdefgh", "hgfedcba", "abcdefg")]
+    cuts = cut_members(histories, FOUND_GROUPS, groups)
+    assert cuts.n_merges is None
+    assert cuts.partitions[2, 7] == -1
+    found = find_consensus(cuts)
+    assert letters(found.core, found.labels) == {"cd", "efg"}
+    assert (found.cut_kind, found.cut) == ("groups", "the groups found in each member")
+    assert [one.n_groups for one in found.members] == [5, 5, 4]
+    fewer = cut_members(histories, Cut(n_groups=6, is_found=True), groups)
+    assert [len(np.unique(row[row >= 0])) for row in fewer.partitions] == [6, 6, 6]
+
+
+def test_found_groups_that_do_not_fit() -> None:
+    histories = [member(["ab"])] * 2
+    groups = [found_in(["ab"], "abcdefgh")] * 2
+    with pytest.raises(SPDError, match="expected the found groups of 2 members, got those of 0"):
+        cut_members(histories, FOUND_GROUPS)
+    with pytest.raises(SPDError, match="member 1: its groups are of 7 components, its history of 8"):
+        cut_members(histories, FOUND_GROUPS, [groups[0], found_in(["ab"], "abcdefg")])
+    with pytest.raises(SPDError, match="found groups belong to no iteration"):
+        Cut(iteration=3, is_found=True)
+    assert [Cut().kind, Cut(iteration=1).kind, Cut(n_groups=1).kind] == ["mdl", "iteration", "n-groups"]

@@ -115,7 +115,10 @@ def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
 
 SCONTROL = """#!/bin/sh
 if [ "$1" = show ]; then
-    case "$3" in 18|7_1) echo "JobId=18 ArrayJobId=7 ArrayTaskId=1" ;; *) echo "JobId=180 ArrayJobId=9" ;; esac
+    case "$3" in
+        18|7_1) echo "JobId=18 ArrayJobId=7 ArrayTaskId=1 ${{TOLD:+Restarts=$TOLD}}" ;;
+        *) echo "JobId=180 ArrayJobId=9" ;;
+    esac
 else
     echo "$@" >> "{}/asked"
 fi
@@ -198,6 +201,10 @@ def test_a_job_without_progress_is_not_requeued_for_ever(tmp_path: Path) -> None
     status, _, errors, asked = signalled(tmp_path, "USR1", 143, restarts=MAX_REQUEUES)
     assert (status, asked) == (143, [])
     assert "more time" in errors
+
+
+def test_how_often_an_outer_job_was_requeued_does_not_count(tmp_path: Path) -> None:
+    assert signalled(tmp_path, "USR1", 143, restarts=MAX_REQUEUES, TOLD="3")[3] == ["requeue 18"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +68,6 @@ def test_random_labels_that_skip_values(method: str, n: int, n_ens: int, n_label
 
 
 def test_a_torch_tensor_will_do(matrix: Callable[[Any], np.ndarray]) -> None:
-    torch = pytest.importorskip("torch")
     rows = np.array([[0, 0, 1, 2], [0, 1, 1, 2]])
     np.testing.assert_array_equal(matrix(torch.tensor(rows)), matrix(rows))
 

@@ -1,5 +1,6 @@
 """What a plan says: a matrix is read as it will be, not sixteen of its samples."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
-from spd.clustering.pipeline.estimate import estimate_member
+from spd.clustering.pipeline.config import ClusteringPipelineConfig
+from spd.clustering.pipeline.estimate import describe_estimate, estimate_member
 from spd.clustering.pipeline.sources import open_source
+from tests.clustering.pipeline.place import write_inputs
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,11 @@ def test_samples_of_saved_memberships(tmp_path: Path) -> None:
     Memberships.from_activations(active, [f"m:{i}" for i in range(6)], None).save(tmp_path / "m.npz")
     config = ClusteringRunConfig(activations_path=str(tmp_path / "m.npz"), batch_size=16)
     assert estimate_member(config, open_source(config)).n_samples == 900
+
+
+def test_one_member_is_compared_with_nothing(tmp_path: Path) -> None:
+    write_inputs(tmp_path, n_runs=1)
+    config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml")
+    found = describe_estimate(config, config.run_config, open_source(config.run_config), 1)
+    assert re.search(r"^members +1, 1 at a time$", found, re.MULTILINE)
+    assert "distances" not in found

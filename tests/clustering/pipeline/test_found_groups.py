@@ -76,6 +76,7 @@ def test_the_ensemble_agrees_on_them_and_says_so(finished: Place, capsys: pytest
     assert log.count("found 4 groups of two or more, 0 components are alone; where columns are shifted in time, ") == 2
 
 
+@pytest.mark.slow
 def test_without_them_the_ensemble_falls_back_with_one_warning(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_without_them_the_ensemble_falls_back_with_one_warning(
         get_cluster_mapping(place.ensemble.directory, "groups", run_idx=1)
 
 
+@pytest.mark.slow
 def test_the_cut_that_was_asked_for_is_kept_and_groups_come_back(place: Place) -> None:
     flags = ["--pipeline-run-id", place.ensemble.ensemble_id]
     for cut, expected in (["mdl", MDL], ["groups", FOUND]):
@@ -115,6 +117,7 @@ def test_the_cut_that_was_asked_for_is_kept_and_groups_come_back(place: Place) -
     assert read_json(place.ensemble.stable_groups)["cut"] == FOUND
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_stays_finished(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for run in place.runs():
         run.groups.unlink()

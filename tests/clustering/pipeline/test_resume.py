@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import MERGE_ARRAY, distances_are_current, product_state
 from spd.clustering.pipeline.mapping import get_cluster_mapping
@@ -179,6 +180,31 @@ def test_an_edited_config_is_refused(
     assert place.resume() == 1
     assert expected in capsys.readouterr().err.splitlines()[-1]
     assert not place.runs()[0].history.exists()
+
+
+@pytest.mark.parametrize("damage", [cut_short, empty, Path.unlink], ids=lambda damage: damage.__name__)
+def test_the_config_of_a_run_is_written_again(place: Place, damage: Callable[[Path], None]) -> None:
+    run = place.runs()[0]
+    content = run.config.read_bytes()
+    damage(run.config)
+    assert is_whole(run, None, None)
+    assert run.config.read_bytes() == content
+
+
+def test_an_edited_config_of_a_run_is_refused(place: Place) -> None:
+    run = place.runs()[0]
+    run.config.write_text(run.config.read_text().replace('"batch_size": 300', '"batch_size": 200'))
+    with pytest.raises(SPDError, match=r"was edited after the run was made \(batch_size: 300, now 200\): put it back"):
+        is_whole(run, None, None)
+
+
+def test_memberships_of_unknown_data_are_not_taken_up(place: Place) -> None:
+    run = place.runs()[0]
+    run.history.unlink()
+    run.manifest.unlink()
+    Memberships.from_activations(np.ones((4, 2), bool), ["a:0", "a:1"], None).save(run.checkpoint_memberships)
+    assert not is_whole(run, None, None)
+    assert not run.checkpoint.exists()
 
 
 def test_a_config_that_changes_no_result_may_change(place: Place) -> None:

@@ -12,8 +12,9 @@ from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.grouping import from_mapping
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.page import render_page
+from spd.clustering.report.samples import Samples
 from tests.clustering.report import browser
-from tests.clustering.report.fixtures import HOSTILE, LABELS, small_content
+from tests.clustering.report.fixtures import HOSTILE, LABELS, grouping_of, small_content, toy_samples
 
 pytestmark = pytest.mark.slow
 
@@ -250,6 +251,21 @@ def test_the_table_is_exported(driver: Any, page: Path, tmp_path: Path, content:
     lines = path.read_text().splitlines()
     assert len(lines) >= len(content["groups"]) + 1
     assert "'=1+1" in path.read_text()
+
+
+def test_texts_of_a_matrix(driver: Any, tmp_path: Path) -> None:
+    samples = toy_samples()
+    texts_of = [f"<i>text</i> {at}" for at in range(samples.n_samples)]
+    matrix = Samples(samples.memberships, samples.threshold, "matrix", texts=texts_of)
+    content = build_content(grouping_of([i // 2 for i in range(12)]), matrix, Subject({"name": "mine"}, {}))
+    path = tmp_path / "report.html"
+    path.write_text(render_page(content), encoding="utf-8")
+    browser.open_page(driver, path)
+    tops = [texts_of[group["contexts"][0]["sample"]] for group in content["groups"]]
+    assert texts(driver, "#rows .c-what .text") == tops
+    browser.open_page(driver, path, "#group-0")
+    wait(driver, lambda d: texts(d, "#group .context .text"))
+    assert texts(driver, "#group .context .text")[0] == tops[0]
 
 
 @pytest.mark.parametrize("name", ["resid_mlp2", "lm_kjv"])

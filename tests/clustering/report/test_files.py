@@ -120,6 +120,14 @@ def test_the_table_survives_a_spreadsheet() -> None:
     assert float(by_id[0]["effect"]) == 0.5
 
 
+def test_a_return_in_a_label_breaks_no_row() -> None:
+    content = small_content()
+    content["groups"][0]["members"][0]["label"] = "a\rb:1"
+    rows = list(csv.DictReader(io.StringIO(groups_csv(content), newline="")))
+    assert len(rows) == len(content["groups"])
+    assert rows[0]["components"].startswith("a\rb:1 ")
+
+
 def test_neuronpedia(tmp_path: Path) -> None:
     path = tmp_path / "names.json"
     path.write_text('{"model_id": "gpt2-small", "layers": {"blocks.6.hook_resid_pre": "6-res-jb"}}')

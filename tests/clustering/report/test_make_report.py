@@ -10,6 +10,7 @@ import pytest
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import agreement_along_iterations, cut_members, find_consensus
 from spd.clustering.consensus.stable_groups_file import write_stable_groups
+from spd.clustering.groups import find_groups
 from spd.clustering.harvest.saved import save_harvest
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
@@ -96,12 +97,11 @@ def test_a_matrix_with_texts(matrix: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_with_groups(matrix: Path, tmp_path: Path) -> None:
-    groups_room = pytest.importorskip("spd.clustering.groups")
     copy = tmp_path / "c-0000000c"
     shutil.copytree(matrix, copy)
     config = ClusteringRunConfig.from_file(copy / "clustering_run_config.json")
     memberships = open_source(config).memberships(config)
-    groups = groups_room.find_groups(memberships, control=False)
+    groups = find_groups(memberships, control=False)
     groups.save(copy / "groups.json")
     assert main([str(copy)]) == 0
     content = _report(copy)
@@ -222,6 +222,11 @@ def test_a_page_to_a_stream_has_nothing_beside_it(
     assert main([str(matrix), "--output", str(link)]) == 0
     assert capfd.readouterr().out.rstrip().endswith("</html>")
     assert list(tmp_path.iterdir()) == [link]
+
+
+def test_where_nothing_can_be_written(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(matrix), "--output", "/dev/null/report.html"]) == 1
+    assert capsys.readouterr().err == "error: /dev/null: cannot be written: /dev/null is not a directory\n"
 
 
 def test_the_page_and_its_data_have_two_names(matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

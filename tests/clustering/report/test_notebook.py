@@ -7,6 +7,7 @@ import pytest
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import cut_members, find_consensus
+from spd.clustering.groups import find_groups
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.report.notebook import Loaded, load
 from spd.errors import SPDError
@@ -60,3 +61,11 @@ def test_a_consensus_shows_its_verdicts() -> None:
     shown = consensus._repr_html_()
     assert "adjusted Rand" in shown
     assert shown.count("<tr>") == 1 + sum(len(inside) > 1 for inside in consensus.groups)
+
+
+def test_groups_show_themselves() -> None:
+    values = planted(np.random.default_rng(0), 500, np.repeat(np.arange(4), 3), [0.2] * 4, 0.9)
+    groups = find_groups(values, [f"<b>m</b>:{i}" for i in range(12)], control=False)
+    shown = groups._repr_html_()
+    assert "<b>m" not in shown
+    assert shown.count("<tr>") == 1 + int((groups.sizes > 1).sum())

@@ -85,6 +85,10 @@ def test_configs_and_flags(tmp_path: Path) -> None:
             "give --pipeline-run-id, too",
         ),
         (
+            Command("run_clustering", ["--config", str(good.parent / "run.json"), "--pipeline-run-id", ""], tmp_path),
+            "'' is no id of an ensemble",
+        ),
+        (
             Command("calc_distances", ["--pipeline-run-id", "../..", "--distances-method", "matching_dist"], tmp_path),
             "'../..' is no id of an ensemble",
         ),

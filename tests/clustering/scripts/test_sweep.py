@@ -59,6 +59,7 @@ def test_the_sweep_recommends_writes_and_says_why(config_file: Path, capsys: pyt
         (["--alphas=-1,2"], "expected different numbers >= 0 as alphas, got -1, 2"),
         (["--alphas", "2,2"], "expected different numbers >= 0 as alphas, got 2, 2"),
         (["--memberships", "nowhere.npz"], "nowhere.npz"),
+        (["--output", "/dev/null/s"], "/dev/null/s: cannot be written: /dev/null is not a directory"),
     ],
 )
 def test_errors_are_one_sentence(

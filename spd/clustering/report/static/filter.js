@@ -12,7 +12,7 @@ const NUMBERS = {
 };
 
 const commonest = Object.keys(R.summary.verdicts)[0] || "alone";
-const EXAMPLES = ["size>3", "rate<0.01", "*mlp*", ...(isLanguage ? ["\" the\""] : []), commonest, "-alone"];
+const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split(".").pop()}*`, ...(isLanguage ? ["\" the\""] : []), commonest, "-alone"];
 
 const componentLabels = R.components.labels;
 

@@ -131,8 +131,9 @@ function curvePicture() {
     picture.append(svg("path", { d: `M${up.concat(down).join("L")}z`, class: "band" }));
   }
   picture.append(svg("path", { d: `M${points.map(([groups, value]) => `${x(groups).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, class: "curve" }));
+  const isOnCurve = isAgreement || R.settings.n_merges !== undefined; // groups of another origin lie on no merge path
   const cut = Math.min(last, Math.max(first, R.summary.n_groups));
-  picture.append(svg("line", { x1: x(cut), x2: x(cut), y1: EDGE.top, y2: H - EDGE.bottom, class: "cut" }),
+  if (isOnCurve) picture.append(svg("line", { x1: x(cut), x2: x(cut), y1: EDGE.top, y2: H - EDGE.bottom, class: "cut" }),
     axisText(x(cut) + (x(cut) > W * 0.7 ? -5 : 5), EDGE.top + 10, `this report: ${format.count(R.summary.n_groups)}`, x(cut) > W * 0.7 ? "end" : "start", { class: "strong" }));
   return isAgreement
     ? figure("Agreement of the members", "adjusted Rand index: mean, least and most", picture)

@@ -20,7 +20,7 @@ function makeTop() {
   if (settings.mean_adjusted_rand !== undefined && settings.mean_adjusted_rand !== null) tiles.push(fact(format.two(settings.mean_adjusted_rand), "agreement", "mean adjusted Rand index of two members: 1 for equal partitions, 0 by chance"));
   const counts = Object.entries(summary.verdicts).sort((a, b) => (TRUST_ORDER[a[0]] ?? 9) - (TRUST_ORDER[b[0]] ?? 9));
   const verdicts = el("div", { class: "fact wide" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
-    el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${count}`))));
+    el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${format.count(count)}`))));
   byId("about").append(el("dl", { class: "facts" }, ...tiles.filter(Boolean), verdicts),
     ...[...R.missing, ...R.left_out].map((sentence) => el("p", { class: "note" }, visible(sentence))),
     el("details", { class: "meaning" }, el("summary", null, "What the verdicts mean, and how the groups were made"),

@@ -64,7 +64,9 @@ function whatOf(row, most) {
   const shown = row.tokens.slice(0, most || 8).filter(([, weight]) => weight > 0.12 * row.tokens[0][1]);
   const same = alike(shown.map(([id]) => id));
   for (const [id, share] of shown) parts.push(chip(id, same.has(id), `${isLanguage ? `token ${id}, ` : ""}${format.share(share)} ${isLanguage ? "of its strength" : "of its firing"}`));
-  if (!shown.length) {
+  const text = row.top === undefined ? undefined : (R.data.texts || [])[row.top];
+  if (text !== undefined) parts.push(el("bdi", { class: "text", title: `its strongest sample, ${row.top}` }, visible(text)));
+  else if (!shown.length) {
     for (const at of row.members.slice(0, 3)) parts.push(el("bdi", { class: "component" }, visible(componentLabels[at])));
     if (row.members.length > 3) parts.push(el("span", { class: "soft" }, `and ${row.members.length - 3} more`));
   }
