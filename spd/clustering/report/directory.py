@@ -126,8 +126,8 @@ def _best(history: MergeHistory) -> tuple[int, str]:
 
 
 def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
-    config, missing = _config(paths.clustering_run_config)
     if not paths.stable_groups.is_file():
+        config, _ = _config(paths.clustering_run_config)
         if not has_mapping:
             raise MissingFileError(
                 f"{paths.directory}: holds no {paths.stable_groups.name}: make it by python -m "
@@ -135,6 +135,8 @@ def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
             )
         return Opened(paths.directory, "ensemble", from_mapping({"none": None}, ""), config, settings=_settings(config))
     content = read_stable_groups(paths.stable_groups)
+    runs = [paths.run(str(member["run_id"])) for member in content["members"] if member.get("run_id")]
+    config, missing = _config(paths.clustering_run_config, *(run.config for run in runs))
     grouping = consensus_grouping(content)
     summary = content["summary"]
     settings = _settings(config) | {
@@ -205,9 +207,15 @@ def _agreement(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _config(path: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+def _config(path: Path, *others: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+    """The config, or the first that can be read of the members', which an ensemble put together by hand has only."""
     if path.is_file():
         return ClusteringRunConfig.from_file(path), ()
+    for other in others:
+        try:
+            return ClusteringRunConfig.from_file(other), ()
+        except SPDError:  # none, or another program's, of another form
+            continue
     return None, (f"{path.name} is missing, so the model is not known: the page has no contexts.",)
 
 
