@@ -8,7 +8,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +127,12 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
     manifest = read_manifest(paths.manifest(REPORT))
     if manifest is None:
         return usual
+    settings = manifest.settings
     try:
-        settings = manifest.settings
+        files = {name: Path(settings[name]) for name in _FILES if settings[name] is not None}
         names = settings["neuronpedia"]
         options = ReportOptions(
-            **{name: Path(settings[name]) for name in _FILES if settings[name] is not None},
+            **{name: path for name, path in files.items() if path.is_file()},
             n_effects=settings["n_effects"],
             n_samples=settings["n_samples"],
             within_run=settings["within_run"],
@@ -140,11 +140,9 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
         )
     except (KeyError, TypeError, SPDError):
         return usual
-    for name in _FILES:
-        path = getattr(options, name)
-        if path is not None and not path.is_file():
+    for name, path in files.items():
+        if not path.is_file():
             logger.warning("%s is gone, so the report is made without --%s", path, name)
-            options = replace(options, **{name: None})
     return options
 
 
