@@ -91,7 +91,7 @@ class _Directory:
 class RunPaths(_Directory):
     """runs/<run_id>/: one clustering run."""
 
-    prefix, folder, kind = "c", "runs", "clustering run"
+    prefix, folder, kind = "c", "runs", "a clustering run"
 
     @property
     def run_id(self) -> str:
@@ -169,7 +169,7 @@ class _StableGroupsDirectory(_Directory):
 class EnsemblePaths(_StableGroupsDirectory):
     """ensembles/<ensemble_id>/: several clustering runs and what they agree on."""
 
-    prefix, folder, kind = "e", "ensembles", "ensemble"
+    prefix, folder, kind = "e", "ensembles", "an ensemble"
 
     @property
     def ensemble_id(self) -> str:
@@ -237,7 +237,7 @@ class EnsemblePaths(_StableGroupsDirectory):
 class HarvestPaths(_Directory):
     """harvests/<harvest_id>/: memberships that several merges can start from; `ch-...` are those of other tools."""
 
-    prefix, folder, kind = "h", "harvests", "harvest"
+    prefix, folder, kind = "h", "harvests", "a harvest"
     other_prefixes = ("ch",)
 
     @property
@@ -260,7 +260,7 @@ class HarvestPaths(_Directory):
 class SweepPaths(_StableGroupsDirectory):
     """sweeps/<sweep_id>/: which alpha, and the stable groups at the recommended one."""
 
-    prefix, folder, kind = "s", "sweeps", "sweep"
+    prefix, folder, kind = "s", "sweeps", "a sweep"
 
     @property
     def results(self) -> Path:
@@ -275,21 +275,6 @@ class SweepPaths(_StableGroupsDirectory):
         return self.plots / "sweep.png"
 
 
-def new_run_id() -> str:
-    """`c-` and 8 hexadecimal digits."""
-    return RunPaths.new_id()
-
-
-def new_ensemble_id() -> str:
-    """`e-` and 8 hexadecimal digits."""
-    return EnsemblePaths.new_id()
-
-
-def new_harvest_id() -> str:
-    """`h-` and 8 hexadecimal digits."""
-    return HarvestPaths.new_id()
-
-
 def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[str, ...] = ()) -> str:
     """The id, once it is sure that it names a directory of its kind and no other place.
 
@@ -299,16 +284,12 @@ def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[st
     allowed = (prefix, *other_prefixes)
     if not _is_id(identifier, allowed):
         expected = " or ".join(f"{prefix}-<8 hexadecimal digits>" for prefix in allowed)
-        raise ConfigError(f"{identifier!r} is no id of {_with_article(kind)}: expected {expected}")
+        raise ConfigError(f"{identifier!r} is no id of {kind}: expected {expected}")
     return identifier
 
 
 def _is_id(name: str, prefixes: tuple[str, ...]) -> bool:
     return re.fullmatch(rf"(?:{'|'.join(prefixes)})-[0-9a-f]{{8}}", name) is not None
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def checked_method(method: str) -> str:

@@ -29,6 +29,7 @@ MEMBER_FILES = {
     "clustering_run_config.json",
     "execution_stamp.json",
     "history.zip",
+    "groups.json",
     "metrics.jsonl",
     "plots/activations.png",
     "plots/cluster_sizes.png",

@@ -18,7 +18,7 @@ import numpy as np
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
 from spd.clustering.groups.confidence import confidence_of
-from spd.clustering.groups.cut import Cut, cut_tree
+from spd.clustering.groups.cut import TreeCut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
 from spd.clustering.groups.groups import Groups
 from spd.clustering.groups.record import Control
@@ -41,7 +41,7 @@ class _Found(NamedTuple):
 
     columns: Columns
     tree: Tree
-    cut: Cut
+    cut: TreeCut
     about: Description
     group_of: np.ndarray
 
@@ -186,7 +186,7 @@ def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance
     )
 
 
-def _ordered_joins(tree: Tree, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+def _ordered_joins(tree: Tree, cut: TreeCut) -> tuple[np.ndarray, np.ndarray]:
     """Joins from the strongest to the weakest, parts before wholes: those made by their share, no larger than that of
     any join below; then the others by their affinity, likewise."""
     n = len(cut.group_of)

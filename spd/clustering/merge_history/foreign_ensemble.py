@@ -1,8 +1,9 @@
 """Ensembles of other tools, whose members are known by the paths of their histories only.
 
-`ensemble_meta.json` lists them under `origin_paths`, as they were called where the ensemble was made: absolute on
-another machine, or relative to some working directory. Each is looked for as it is given, then as
-`runs/<run id>/history.zip` beside the directory `ensembles/` that the ensemble lies in.
+`ensemble_meta.json` lists them under `origin_paths`, or older ones as `origin_path` of each of `history_metadatas`, as
+they were called where the ensemble was made: absolute on another machine, or relative to some working directory. Each
+is looked for as it is given, then as `runs/<run id>/history.zip` beside the directory `ensembles/` that the ensemble
+lies in.
 """
 
 from pathlib import Path
@@ -26,7 +27,12 @@ def origin_histories(directory: Path | str) -> list[Path] | None:
         DamagedFileError: ensemble_meta.json is not whole, or origin_paths is no list of paths.
     """
     directory = Path(directory)
-    origins = read_json(directory / META).get("origin_paths")
+    meta = read_json(directory / META)
+    origins, older = meta.get("origin_paths"), meta.get("history_metadatas")
+    if origins is None and isinstance(older, list) and all(isinstance(entry, dict) for entry in older):
+        origins = [entry.get("origin_path") for entry in older]
+        if None in origins:
+            return None
     if origins is None:
         return None
     if not isinstance(origins, list) or not all(isinstance(path, str) and path for path in origins):

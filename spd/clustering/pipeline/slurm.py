@@ -34,7 +34,7 @@ from spd.clustering.pipeline.report_step import report_arguments, report_state
 from spd.clustering.pipeline.run_state import is_finished, member_name
 from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.storage import EnsemblePaths, new_ensemble_id, sbatch_scripts_dir, slurm_logs_dir
+from spd.clustering.storage import EnsemblePaths, sbatch_scripts_dir, slurm_logs_dir
 from spd.errors import MemberFailedError, SPDError
 from spd.files.checked import read_json
 from spd.settings import REPO_ROOT, spd_out_dir
@@ -257,7 +257,7 @@ def _submitted_text(paths: EnsemblePaths, jobs: list[EnsembleJob]) -> str:
 
 def describe_submission(config: ClusteringPipelineConfig) -> str:
     """All scripts that a submission would hand to sbatch, one after the other; the ensemble id is an example."""
-    renderer = Renderer(EnsemblePaths(new_ensemble_id()), config, REPO_ROOT)
+    renderer = Renderer(EnsemblePaths.new(), config, REPO_ROOT)
     max_array_size = slurm.max_array_size()
     arrays = renderer.arrays(list(range(config.n_runs)), max_array_size)
     scripts: list[tuple[str, JobScript]] = [("at once", array.script) for array in arrays]

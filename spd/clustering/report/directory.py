@@ -16,6 +16,7 @@ from spd.clustering.report.grouping import Grouping, from_groups, from_history, 
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json
+from spd.files.fingerprint import fingerprint
 
 Kind = Literal["ensemble", "run", "harvest"]
 
@@ -89,6 +90,11 @@ def read_mapping(path: Path) -> Grouping:
 def _no_directory(directory: Path, run: RunPaths, ensemble: EnsemblePaths, harvest: HarvestPaths) -> SPDError:
     if not directory.is_dir():
         return MissingFileError(f"{directory}: does not exist; expected the directory of a finished run or an ensemble")
+    if ensemble.pipeline_config.is_file():
+        return MissingFileError(
+            f"{directory}: is an ensemble without {ensemble.stable_groups.name} (fewer than two members are finished): "
+            f"expected it compared, or the directory of a member, {ensemble.root / RunPaths.folder}/<run>"
+        )
     if run.checkpoint.exists() or run.config.is_file():
         return MissingFileError(
             f"{directory}: holds no {run.history.name}: expected the directory of a finished run or of an ensemble"
@@ -134,6 +140,8 @@ def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
                 f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
             )
         return Opened(paths.directory, "ensemble", from_mapping({"none": None}, ""), config, settings=_settings(config))
+    if not has_mapping:
+        _check_members(paths)
     content = read_stable_groups(paths.stable_groups)
     runs = [paths.run(str(member["run_id"])) for member in content["members"] if member.get("run_id")]
     config, missing = _config(paths.clustering_run_config, *(run.config for run in runs))
@@ -159,6 +167,26 @@ def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
         _agreement(content.get("agreement")),
         missing + absent,
     )
+
+
+def _check_members(paths: EnsemblePaths) -> None:
+    """Whether the stable groups are of the members as they are now, as far as their manifest says; a member whose
+    history is gone is no error.
+
+    Raises:
+        SPDError: one was made again since.
+    """
+    try:
+        made_from = read_json(paths.manifest("stable_groups"), required=["sources"])["sources"]
+    except SPDError:
+        return  # of an older version, or of another program
+    for run_id, expected in dict(made_from).items():
+        history = paths.run(run_id).history
+        if history.is_file() and fingerprint(history) != expected:
+            raise SPDError(
+                f"{paths.stable_groups}: is of another {history.name} of {run_id} than now: make it again by python -m "
+                f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
+            )
 
 
 def consensus_grouping(content: Mapping[str, Any]) -> Grouping:

@@ -64,8 +64,10 @@ class ModelInputs:
 
     @classmethod
     def load(cls, model_path: str) -> Self:
-        """Raises:
-        SPDError: there is no such run, or it cannot be loaded.
+        """The model of a run, on the accelerator where there is one.
+
+        Raises:
+            SPDError: there is no such run, or it cannot be loaded.
         """
         import torch
 
@@ -85,8 +87,10 @@ class ModelInputs:
         return (self.info.config.task_config.max_seq_len or 1) if self.is_language else 1
 
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Raises:
-        ConfigError: a label names no component of the model.
+        """Check that the labels are components of the model.
+
+        Raises:
+            ConfigError: a label names no component of the model.
         """
         for label in labels:
             module, index = split_label(label)

@@ -37,7 +37,7 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"Clustering the bundled example into {spd_out_dir()}. The first run also compiles the kernels.")
     else:
         print(f"Reusing what is there of {pipeline.paths.ensemble_id}, and the compiled kernels.")
-        print(f"To start anew, remove {spd_out_dir()}.")
+        print(f"To start again, remove {spd_out_dir()}.")
     log_to_file(pipeline.paths.log)
     options = LocalOptions(clustering_parallel=True, distances_parallel=True)
     run_local(pipeline, options, open_source(pipeline.run_config))

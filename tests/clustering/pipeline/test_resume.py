@@ -19,7 +19,7 @@ from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
 from spd.clustering.report.make import files_beside
-from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
+from spd.clustering.scripts import calc_consensus, calc_distances, make_report, run_clustering
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
 from spd.files.checked import read_npz
@@ -198,6 +198,19 @@ def test_an_edited_config_of_a_run_is_refused(place: Place) -> None:
         is_whole(run, None, None)
 
 
+def test_no_report_of_members_made_again_since(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = place.runs()
+    content = first.history.read_bytes()
+    assert content != second.history.read_bytes()
+    second.history.write_bytes(content)
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert f"is of another history.zip of {second.run_id} than now" in capsys.readouterr().err
+    place.ensemble.stable_groups.unlink()
+    place.ensemble.meta.unlink()
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert "is an ensemble without stable_groups.json" in capsys.readouterr().err
+
+
 def test_memberships_of_unknown_data_are_not_taken_up(place: Place) -> None:
     run = place.runs()[0]
     run.history.unlink()
@@ -295,10 +308,12 @@ def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
     shutil.rmtree(paths.directory / "made_from")
     for run in runs:
         run.config.write_text('{"of": "another form"}')
-    for _ in range(2):  # our own ensemble_meta.json replaces theirs
-        assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
-    np.testing.assert_array_equal(read_npz(paths.distances(METHOD))["distances"], expected)
-    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id]) == 0
+    output = paths.root / "output"
+    arguments = ["--pipeline-run-id", paths.ensemble_id, "--output", str(output)]
+    assert calc_distances.main([*arguments, "--distances-method", METHOD]) == 0
+    np.testing.assert_array_equal(read_npz(output / paths.distances(METHOD).name)["distances"], expected)
+    assert calc_consensus.main(arguments) == 0
+    assert json.loads(paths.meta.read_text()).keys() == {*meta, "origin_paths"}, "theirs as it was"
     assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
     assert get_cluster_mapping(paths.directory, "best")["clusters"]
 
