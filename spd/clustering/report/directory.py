@@ -180,11 +180,12 @@ def _check_members(paths: EnsemblePaths) -> None:
         made_from = read_json(paths.manifest("stable_groups"), required=["sources"])["sources"]
     except SPDError:
         return  # of an older version, or of another program
-    for run_id, expected in dict(made_from).items():
-        history = paths.run(run_id).history
-        if history.is_file() and fingerprint(history) != expected:
+    for source, expected in dict(made_from).items():  # a run's id is its history, <run id>/groups.json are its groups
+        run_id, _, name = source.partition("/")
+        path = paths.run(run_id).groups if name else paths.run(run_id).history
+        if path.is_file() and fingerprint(path) != expected:
             raise SPDError(
-                f"{paths.stable_groups}: is of another {history.name} of {run_id} than now: make it again by python -m "
+                f"{paths.stable_groups}: is of another {path.name} of {run_id} than now: make it again by python -m "
                 f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
             )
 
