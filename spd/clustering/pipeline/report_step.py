@@ -8,7 +8,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from spd.clustering.pipeline.provenance import Fingerprints, fingerprints_of, ha
 from spd.clustering.pipeline.stable_groups import stable_groups_state
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.report.exports import NeuronpediaNames
-from spd.clustering.report.make import ReportOptions, files_beside, report_content, write_report
+from spd.clustering.report.make import ReportOptions, checked_output, files_beside, report_content, write_report
 from spd.clustering.report.progress import Show
 from spd.clustering.storage import EnsemblePaths
 from spd.errors import MissingFileError, SPDError, describe_error
@@ -68,7 +67,7 @@ def make_report(directory: Path, options: ReportOptions, show: Show | None = Non
     """
     directory = directory.expanduser().absolute()
     paths = EnsemblePaths.at(directory)
-    output = options.output or paths.report
+    output = checked_output(directory, options)
     if not _has_members(paths):
         return write_report(report_content(directory, options, show), output)
     single = _single_run(paths)
@@ -128,11 +127,12 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
     manifest = read_manifest(paths.manifest(REPORT))
     if manifest is None:
         return usual
+    settings = manifest.settings
     try:
-        settings = manifest.settings
+        files = {name: Path(settings[name]) for name in _FILES if settings[name] is not None}
         names = settings["neuronpedia"]
         options = ReportOptions(
-            **{name: Path(settings[name]) for name in _FILES if settings[name] is not None},
+            **{name: path for name, path in files.items() if path.is_file()},
             n_effects=settings["n_effects"],
             n_samples=settings["n_samples"],
             within_run=settings["within_run"],
@@ -140,12 +140,9 @@ def options_as_before(paths: EnsemblePaths) -> ReportOptions:
         )
     except (KeyError, TypeError, SPDError):
         return usual
-    for name in _FILES:
-        path = getattr(options, name)
-        if path is not None and not path.is_file():
+    for name, path in files.items():
+        if not path.is_file():
             logger.warning("%s is gone, so the report is made without --%s", path, name)
-            gone: dict[str, Any] = {name: None}
-            options = replace(options, **gone)
     return options
 
 

@@ -132,8 +132,8 @@ def _best(history: MergeHistory) -> tuple[int, str]:
 
 
 def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
-    config, missing = _config(paths.clustering_run_config)
     if not paths.stable_groups.is_file():
+        config, _ = _config(paths.clustering_run_config)
         if not has_mapping:
             raise MissingFileError(
                 f"{paths.directory}: holds no {paths.stable_groups.name}: make it by python -m "
@@ -143,6 +143,8 @@ def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
     if not has_mapping:
         _check_members(paths)
     content = read_stable_groups(paths.stable_groups)
+    runs = [paths.run(str(member["run_id"])) for member in content["members"] if member.get("run_id")]
+    config, missing = _config(paths.clustering_run_config, *(run.config for run in runs))
     grouping = consensus_grouping(content)
     summary = content["summary"]
     settings = _settings(config) | {
@@ -178,11 +180,12 @@ def _check_members(paths: EnsemblePaths) -> None:
         made_from = read_json(paths.manifest("stable_groups"), required=["sources"])["sources"]
     except SPDError:
         return  # of an older version, or of another program
-    for run_id, expected in dict(made_from).items():
-        history = paths.run(run_id).history
-        if history.is_file() and fingerprint(history) != expected:
+    for source, expected in dict(made_from).items():  # a run's id is its history, <run id>/groups.json are its groups
+        run_id, _, name = source.partition("/")
+        path = paths.run(run_id).groups if name else paths.run(run_id).history
+        if path.is_file() and fingerprint(path) != expected:
             raise SPDError(
-                f"{paths.stable_groups}: is of another {history.name} of {run_id} than now: make it again by python -m "
+                f"{paths.stable_groups}: is of another {path.name} of {run_id} than now: make it again by python -m "
                 f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
             )
 
@@ -233,9 +236,15 @@ def _agreement(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _config(path: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+def _config(path: Path, *others: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+    """The config, or the first that can be read of the members', which an ensemble put together by hand has only."""
     if path.is_file():
         return ClusteringRunConfig.from_file(path), ()
+    for other in others:
+        try:
+            return ClusteringRunConfig.from_file(other), ()
+        except SPDError:  # none, or another program's, of another form
+            continue
     return None, (f"{path.name} is missing, so the model is not known: the page has no contexts.",)
 
 

@@ -16,7 +16,6 @@ from spd.clustering.report.limits import Limits
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples
-from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
 from spd.files.checked import write_json
@@ -80,10 +79,21 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions(),
         SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
             A model that is gone is none: the page then says what is missing.
     """
-    output = options.output or RunPaths.at(Path(directory).expanduser()).report
-    if Path(directory).expanduser().is_dir() and not is_stream(output):
-        check_can_write(output.parent)
+    output = checked_output(Path(directory), options)
     return write_report(report_content(directory, options, show), output)
+
+
+def checked_output(directory: Path, options: ReportOptions) -> Path:
+    """Where the page of a directory goes, once it is known, before a model is run, that it can be written.
+
+    Raises:
+        SPDError: it cannot.
+    """
+    directory = directory.expanduser()
+    output = options.output or directory / "report.html"
+    output = options.output or RunPaths.at(directory).report
+        check_can_write(output.parent)
+    return output
 
 
 def write_report(content: dict[str, Any], page_path: Path) -> Path:

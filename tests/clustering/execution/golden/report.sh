@@ -31,9 +31,12 @@ wait "$child"
 status=$?
 
 if [ "$requeue" = yes ] && { [ "$status" = 143 ] || [ "$status" = 130 ]; }; then
+    own="$(scontrol show job "$task" 2>/dev/null)"
+    counted="$(sed -n 's/.*Restarts=\([0-9]*\).*/\1/p' <<< "$own")"   # SLURM_RESTART_COUNT may be an outer job's
+    restarts="${counted:-$restarts}"
     if [ "$restarts" -ge 20 ]; then
         echo "error: cut off $((restarts + 1)) times, not requeued again: give the job more time" >&2
-    elif ! scontrol show job "$task" 2>/dev/null | grep -q "^ *JobId=$SLURM_JOB_ID\b"; then
+    elif ! grep -q "^ *JobId=$SLURM_JOB_ID\b" <<< "$own"; then
         echo "error: $task is not this job, $SLURM_JOB_ID: not requeued" >&2
     else
         echo "$(date -u +%FT%TZ) job $task: cut off, what it had is saved; requeued to go on"
