@@ -2,6 +2,7 @@
 
     python -m benchmarks.recovery [--components 300] [--samples 6000] [--active 12] [--seeds 1] [--first-seed 10]
                                   [--kinds NAME,...] [--tables planted,alpha,calibration,real] [--importances FILE ...]
+                                  [--plot FILE] [--members 4]
 
 Columns of the planted table: adjusted mutual information with the truth (1: equal, 0: chance) of `find_groups`; the MDL
 minimum of a greedy merge (alpha 1); average linkage on Jaccard distances at its best mean silhouette, and where it is
@@ -12,12 +13,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.recovery.calibration import calibration_table
+from benchmarks.recovery.calibration import ensemble_statements, planted_statements, plot
 from benchmarks.recovery.kinds import KINDS
 from benchmarks.recovery.planted_table import alpha_table, planted_table
 from benchmarks.recovery.real_table import example_members, halves, real_table
 
-TABLES = {"planted": planted_table, "alpha": alpha_table, "calibration": calibration_table}
+TABLES = {"planted": planted_table, "alpha": alpha_table}
 CONFIGS = Path(__file__).resolve().parents[2] / "spd" / "clustering" / "configs" / "crc"
 
 
@@ -31,6 +32,8 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS), help="separated by commas")
     parser.add_argument("--tables", default="planted,alpha,calibration,real")
     parser.add_argument("--importances", type=Path, nargs="*", default=[], help="more real data: ci.npz files")
+    parser.add_argument("--plot", type=Path, help="draw the calibration into this file")
+    parser.add_argument("--members", type=int, default=4, help="of each ensemble of the calibration on real data")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     size = (arguments.components, arguments.samples, arguments.active)
@@ -39,11 +42,25 @@ def main() -> None:
             n, n_samples, n_active = size
             print(f"\n## {table}: {n:,} components, {n_samples:,} samples, {n_active:g} active, seeds {list(seeds)}\n")
             _print(TABLES[table](arguments.kinds.split(","), *size, seeds))
+    if "calibration" in arguments.tables.split(","):
+        _calibration(arguments, size, seeds)
     if "real" in arguments.tables.split(","):
         for name in ("lm_kjv", "resid_mlp2"):
             _print(real_table(f"example:{name}", example_members(str(CONFIGS / f"example_{name}.json"), 3)))
         for path in arguments.importances:
             _print(real_table(f"{path.parent.name}, two halves of the samples", halves(path)))
+
+
+def _calibration(arguments: argparse.Namespace, size: tuple[int, int, float], seeds: range) -> None:
+    n, n_samples, n_active = size
+    print(f"\n## calibration: {n:,} components, {n_samples:,} samples, {n_active:g} active, seeds {list(seeds)}")
+    statements = planted_statements(arguments.kinds.split(","), *size, seeds)
+    print(f"\n## calibration: example:lm_kjv, two ensembles of {arguments.members}")
+    statements += ensemble_statements(str(CONFIGS / "example_lm_kjv.json"), arguments.members)
+    for part in statements:
+        _print(part.table())
+    if arguments.plot:
+        plot(statements, arguments.plot)
 
 
 def _print(lines: Iterator[str]) -> None:

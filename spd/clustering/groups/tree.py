@@ -1,13 +1,13 @@
 """The tree whose nodes may be groups: average linkage of normalised pointwise mutual information on a sparse graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from spd.clustering.groups.columns import Columns, n_threads
-from spd.clustering.groups.kernels.graph import BINS, UNIT, count_edges, fill_edges
+from spd.clustering.groups.kernels.graph import UNIT, both_ways, count_pairs, pack
 from spd.clustering.groups.kernels.tree import average_linkage
 
 Progress = Callable[[str, int, int], None]
@@ -15,8 +15,15 @@ Progress = Callable[[str, int, int], None]
 
 MAX_EDGES = 100_000_000
 """Entries of the graph that are kept at most, 12 bytes each: the largest affinities."""
-BLOCK = 2048
-"""Components that are counted between two reports of progress."""
+SLACK = 1.25
+"""So many times more pairs are held before the smallest affinities are dropped."""
+BINS = 256
+"""Bins of affinities, where the largest are to be kept."""
+BLOCK, BLOCK_PAIRS = 2048, 1 << 23
+"""Components, and pairs of components, that are counted at most between two reports of progress."""
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Higher component, lower component, weight of each pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,30 +44,68 @@ def affinity_tree(columns: Columns, progress: Progress, max_edges: int = MAX_EDG
     n = columns.n
     if n < 2:
         return Tree(np.zeros((0, 2), np.int64), np.zeros(0))
-    indptr, indices, weights = _graph(columns, progress, max_edges)
+    indptr, indices, weights = affinity_graph(columns, progress, max_edges)
     merges, heights = np.empty((n - 1, 2), np.int64), np.empty(n - 1)
     n_merges = average_linkage(indptr, indices, weights, merges, heights)
     return Tree(merges[:n_merges], heights[:n_merges] / UNIT)
 
 
-def _graph(columns: Columns, progress: Progress, max_edges: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def affinity_graph(columns: Columns, progress: Progress, max_edges: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The graph of affinities that log2 n bits of evidence support, the largest where there are more than max_edges."""
     n = columns.n
-    scratch = np.zeros((n_threads(), 2, n), np.int32)
-    data = (columns.indptr, columns.rows, columns.col_ptr, columns.cols)
-    min_bits = float(np.log2(n))
-    histogram = np.zeros((n, BINS), np.int32)
-    for first in range(0, n, BLOCK):
-        last = min(first + BLOCK, n)
-        count_edges(*data, first, last, min_bits, scratch, histogram[first:last])
-        progress("counting what is active together", last, 2 * n)
-    at_least = histogram.sum(axis=0, dtype=np.int64)[::-1].cumsum()[::-1]
-    min_bin = int(np.argmax(at_least <= max_edges)) if at_least[-1] <= max_edges else BINS - 1
-    indptr = np.concatenate([[0], np.cumsum(histogram[:, min_bin:].sum(axis=1, dtype=np.int64))])
-    del histogram
-    indices, weights = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int64)
-    for first in range(0, n, BLOCK):
-        last = min(first + BLOCK, n)
-        fill_edges(*data, first, last, min_bits, min_bin, scratch, indptr, indices, weights)
-        progress("counting what is active together", n + last, 2 * n)
+    parts, histogram, n_kept, min_bin = [], np.zeros(BINS, np.int64), 0, 0
+    for high, low, weight in _pairs(columns, progress):
+        bins = _bins(weight)
+        histogram += np.bincount(bins, minlength=BINS)
+        parts.append(_select(high, low, weight, bins >= min_bin))
+        n_kept += len(parts[-1][0])
+        if n_kept > SLACK * max_edges / 2:  # the bound only rises: what is dropped now would be dropped in the end
+            min_bin = _least_bin(histogram, max_edges // 2)
+            parts = [_select(*part, _bins(part[2]) >= min_bin) for part in parts]
+            n_kept = sum(len(part[0]) for part in parts)
+    min_bin = _least_bin(histogram, max_edges // 2)
+    parts = [_select(*part, _bins(part[2]) >= min_bin) for part in parts]
+    degree = np.zeros(n, np.int64)
+    for high, low, _ in parts:
+        degree += np.bincount(high, minlength=n) + np.bincount(low, minlength=n)
+    indptr = np.concatenate([[0], np.cumsum(degree)])
+    indices, weights, place = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int64), indptr[:-1].copy()
+    for high, low, weight in parts:
+        both_ways(high, low, weight, place, indices, weights)
     return indptr, indices, weights
+
+
+def _pairs(columns: Columns, progress: Progress) -> Iterator[Pairs]:
+    """Blocks of (higher component, lower component, weight), one entry a pair with an affinity."""
+    n = columns.n
+    scratch = np.zeros((n_threads(), 2, n), np.int32)
+    min_nats = float(np.log(n))
+    room = max(BLOCK_PAIRS, n)
+    partner, weight = np.empty(room, np.int32), np.empty(room, np.int32)
+    first = 1
+    while first < n:
+        last = min(first + BLOCK, n)
+        while last - first > 1 and (last * (last - 1) - first * (first - 1)) // 2 > room:
+            last = first + (last - first) // 2
+        n_found = np.zeros(last - first, np.int64)
+        data = (columns.indptr, columns.rows, columns.col_ptr, columns.cols)
+        count_pairs(*data, first, last, min_nats, scratch, partner, weight, n_found)
+        high, low, packed = (np.empty(n_found.sum(), np.int32) for _ in range(3))
+        pack(first, n_found, partner, weight, high, low, packed)
+        yield high, low, packed
+        progress("counting what is active together", last, n)
+        first = last
+
+
+def _select(high: np.ndarray, low: np.ndarray, weight: np.ndarray, keep: np.ndarray) -> Pairs:
+    return (high, low, weight) if keep.all() else (high[keep], low[keep], weight[keep])
+
+
+def _bins(weight: np.ndarray) -> np.ndarray:
+    return np.minimum(weight // (UNIT // BINS), BINS - 1)
+
+
+def _least_bin(histogram: np.ndarray, max_pairs: int) -> int:
+    """The first bin from which on there are at most max_pairs, the last where even that holds more."""
+    at_least = histogram[::-1].cumsum()[::-1]
+    return int(np.argmax(at_least <= max_pairs)) if at_least[-1] <= max_pairs else BINS - 1

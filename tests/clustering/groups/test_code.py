@@ -8,9 +8,12 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from spd.clustering.groups import find_groups
+from spd.clustering.groups.columns import columns_of
 from spd.clustering.groups.kernels.graph import UNIT
 from spd.clustering.groups.kernels.tree import average_linkage
+from spd.clustering.groups.tree import BINS, affinity_graph
 from spd.clustering.memberships import Memberships
+from tests.clustering.groups.data import planted
 
 F, P, Q = 0.25, np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.05, 0.2])
 
@@ -55,6 +58,38 @@ def test_a_component_alone_fires_where_it_is_active():
         (component,) = found.members(group)
         np.testing.assert_array_equal(found.firing(group, memberships), x[:, component])
         assert found.firing_rate[group] == x[:, component].mean()
+
+
+def plain_affinities(x):
+    """(n, n) normalised pointwise mutual information where log2 n bits support it."""
+    n_samples, n = x.shape
+    both, counts = (x.astype(int).T @ x).astype(float), x.sum(axis=0)
+    expected = np.outer(counts, counts) / n_samples
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nats = both * np.log(both / expected) - (both - expected)
+        affinity = np.where(both == n_samples, 0, np.log(both / expected) / np.log(n_samples / both))
+    affinity[(both <= expected) | (nats < np.log(n))] = 0
+    np.fill_diagonal(affinity, 0)
+    return affinity
+
+
+@pytest.mark.parametrize("max_edges", [10_000, 400, 30])
+def test_the_graph_holds_the_largest_affinities(max_edges, monkeypatch):
+    """All of them where there is room; else the bins of affinity that fit, also where blocks are dropped on the way."""
+    monkeypatch.setattr("spd.clustering.groups.tree.BLOCK", 7)
+    x, _ = planted(1, n_groups=20, noise=0.02)
+    expected = plain_affinities(x)
+    bins = np.minimum(expected * BINS, BINS - 1).astype(int)
+    fits = [b for b in range(BINS) if ((bins >= b) & (expected > 0)).sum() <= max_edges]
+    expected[bins < (fits[0] if fits else BINS - 1)] = 0
+    memberships = Memberships.from_activations(x, [f"component:{i}" for i in range(x.shape[1])], None)
+    indptr, indices, weights = affinity_graph(columns_of(memberships), lambda *_: None, max_edges)
+    graph = np.zeros_like(expected)
+    for i in range(len(expected)):
+        graph[i, indices[indptr[i] : indptr[i + 1]]] = weights[indptr[i] : indptr[i + 1]] / UNIT
+    assert (expected > 0).any()
+    assert len(indices) == (graph > 0).sum()
+    np.testing.assert_allclose(graph, expected, atol=1e-8)
 
 
 @pytest.mark.parametrize(("n", "density"), [(2, 1.0), (7, 0.5), (60, 0.1), (60, 1.0), (200, 0.05)])

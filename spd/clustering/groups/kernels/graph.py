@@ -1,20 +1,19 @@
 """Which components are active together: a sparse graph of affinities, from the samples alone.
 
-Row i of the graph is counted from the samples on which component i is active, so a row costs the active entries of
-these samples, and rows are independent of each other. The affinity of two components is their normalised pointwise
-mutual information (Bouma 2009), log(c N / (a b)) / log(N / c), active on a and b of N samples and on c together: 1
-where they are always active together, 0 where they are as often as chance would have it, whatever their rates.
-Affinities are whole numbers of 2^-30, so that sums of them are exact in any order.
+The pairs of component i with lower ones are counted from the samples on which i is active, so that they cost the
+active entries of these samples, each pair is counted once, and components are independent of each other. The affinity
+of two components is their normalised pointwise mutual information (Bouma 2009), log(c N / (a b)) / log(N / c), active
+on a and b of N samples and on c together: 1 where they are always active together, 0 where they are as often as chance
+would have it, whatever their rates. Affinities are whole numbers of 2^-30, so that sums of them are exact in any order.
 """
 
 import numpy as np
-from numba import get_thread_id, prange
+from numba import prange
 
 from spd.clustering.math.kernels.jit import helper, kernel
 
 UNIT = 1 << 30
-BINS = 256
-"""Bins of the affinities that `count_edges` counts."""
+"""Weight of the affinity 1."""
 
 
 @kernel()
@@ -52,63 +51,78 @@ def clumping(col_ptr, cols, n_samples, max_lag, factor):
 
 
 @helper(inline="always")
-def affinity(c, a, b, n, min_bits):
-    """Normalised pointwise mutual information; 0 where the pair is no more than chance by min_bits of evidence, the
+def affinity(c, a, b, n, min_nats):
+    """Normalised pointwise mutual information; 0 where the pair is no more than chance by min_nats of evidence, the
     log likelihood ratio of a Poisson count (c instead of a b / n)."""
     expected = a * b / n
-    if c <= expected or (c * np.log(c / expected) - (c - expected)) < min_bits * 0.6931471805599453:
+    more = c - expected
+    if more <= 0 or more * more < min_nats * expected:  # the evidence is at most more^2 / expected: log x <= x - 1
         return 0.0
-    return np.log(c / expected) / np.log(n / c) if c < n else 0.0
-
-
-@kernel(parallel=True)
-def count_edges(row_ptr, rows, col_ptr, cols, first, last, min_bits, scratch, histogram):
-    """histogram (last - first, BINS): how many affinities of components first .. last - 1 fall into each bin of 0 .. 1.
-
-    row_ptr, rows: the components of each sample; col_ptr, cols: the samples of each component. scratch: (threads, 2, n)
-    int32, zeros, and zeros again afterwards.
-    """
-    n_samples = float(len(row_ptr) - 1)
-    for i in prange(first, last):
-        count, touched = scratch[get_thread_id(), 0], scratch[get_thread_id(), 1]
-        n_touched = _count_row(row_ptr, rows, col_ptr, cols, i, count, touched)
-        a = float(col_ptr[i + 1] - col_ptr[i])
-        for x in range(n_touched):
-            j = touched[x]
-            if j != i:
-                value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_bits)
-                if value > 0:
-                    histogram[i - first, min(int(value * BINS), BINS - 1)] += 1
-            count[j] = 0
-
-
-@kernel(parallel=True)
-def fill_edges(row_ptr, rows, col_ptr, cols, first, last, min_bits, min_bin, scratch, indptr, indices, weights):
-    """The edges that count_edges counted in bins from min_bin on: those of component i at indptr[i]."""
-    n_samples = float(len(row_ptr) - 1)
-    for i in prange(first, last):
-        count, touched = scratch[get_thread_id(), 0], scratch[get_thread_id(), 1]
-        n_touched = _count_row(row_ptr, rows, col_ptr, cols, i, count, touched)
-        a, place = float(col_ptr[i + 1] - col_ptr[i]), indptr[i]
-        for x in range(n_touched):
-            j = touched[x]
-            if j != i:
-                value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_bits)
-                if value > 0 and min(int(value * BINS), BINS - 1) >= min_bin:
-                    indices[place] = j
-                    weights[place] = max(round(value * UNIT), 1)
-                    place += 1
-            count[j] = 0
+    ratio = np.log(c / expected)
+    if c * ratio - more < min_nats:
+        return 0.0
+    return ratio / np.log(n / c) if c < n else 0.0
 
 
 @helper(inline="always")
-def _count_row(row_ptr, rows, col_ptr, cols, i, count, touched):
-    n_touched = 0
-    for e in range(col_ptr[i], col_ptr[i + 1]):
-        for x in range(row_ptr[cols[e]], row_ptr[cols[e] + 1]):
-            j = rows[x]
-            if count[j] == 0:
-                touched[n_touched] = j
-                n_touched += 1
-            count[j] += 1
-    return n_touched
+def place_of(i, first):
+    """Where component i's room begins: before it each component from `first` on has room for all lower ones."""
+    return (i * (i - 1) - first * (first - 1)) // 2
+
+
+@kernel(parallel=True)
+def count_pairs(row_ptr, rows, col_ptr, cols, first, last, min_nats, scratch, partner, weight, n_found):
+    """The pairs of components first .. last - 1 with lower ones that have an affinity.
+
+    Args:
+        row_ptr, rows: the components of each sample, ascending; col_ptr, cols: the samples of each component.
+        scratch: (lanes, 2, n) int32, zeros, and zeros again afterwards; each lane is counted by one thread.
+        partner, weight: int32 out, room for all lower ones: those of component i from `place_of(i, first)` on.
+        n_found: (last - first,) int64 out: how many.
+    """
+    n_samples, n_lanes = float(len(row_ptr) - 1), len(scratch)
+    for lane in prange(n_lanes):
+        count, touched = scratch[lane, 0], scratch[lane, 1]
+        for i in range(first + lane, last, n_lanes):
+            n_touched = 0
+            for e in range(col_ptr[i], col_ptr[i + 1]):
+                x = row_ptr[cols[e]]
+                while rows[x] < i:
+                    j = rows[x]
+                    if count[j] == 0:
+                        touched[n_touched] = j
+                        n_touched += 1
+                    count[j] += 1
+                    x += 1
+            a, place = float(col_ptr[i + 1] - col_ptr[i]), place_of(i, first)
+            start = place
+            for x in range(n_touched):
+                j = touched[x]
+                value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_nats)
+                count[j] = 0
+                if value > 0:
+                    partner[place], weight[place] = j, max(round(value * UNIT), 1)
+                    place += 1
+            n_found[i - first] = place - start
+
+
+@kernel()
+def pack(first, n_found, partner, weight, high, low, packed):
+    """What count_pairs found, without gaps: the components (high, low) of each pair, and its weight."""
+    y = 0
+    for k in range(len(n_found)):
+        start = place_of(first + k, first)
+        for x in range(start, start + n_found[k]):
+            high[y], low[y], packed[y] = first + k, partner[x], weight[x]
+            y += 1
+
+
+@kernel()
+def both_ways(high, low, weight, place, indices, weights):
+    """Write pairs into a graph, each in both directions; place: (n,) where each component's next edge goes."""
+    for x in range(len(high)):
+        i, j = high[x], low[x]
+        indices[place[i]], weights[place[i]] = j, weight[x]
+        indices[place[j]], weights[place[j]] = i, weight[x]
+        place[i] += 1
+        place[j] += 1
