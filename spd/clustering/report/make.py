@@ -90,8 +90,8 @@ def checked_output(directory: Path, options: ReportOptions) -> Path:
         SPDError: it cannot.
     """
     directory = directory.expanduser()
-    output = options.output or directory / "report.html"
     output = options.output or RunPaths.at(directory).report
+    if directory.is_dir() and not is_stream(output):
         check_can_write(output.parent)
     return output
 
