@@ -16,6 +16,7 @@ from spd.clustering.report.limits import Limits
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
 from spd.files.checked import write_json
