@@ -61,7 +61,6 @@ def test_windows_are_stretches_of_the_text() -> None:
     assert windows.max() == 9
 
 
-@pytest.mark.slow
 def test_training_learns_a_text_that_repeats() -> None:
     config = LanguageTraining(
         vocab_size=8, n_ctx=8, n_embd=16, n_intermediate=16, n_head=2, n_key_value_heads=1, steps=150, batch_size=16

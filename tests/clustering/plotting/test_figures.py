@@ -49,7 +49,6 @@ def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(NAMES)  # nothing temporary is left
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n_components", [0, 3])
 def test_figures_of_a_run_that_merged_nothing(tmp_path: Path, n_components: int) -> None:
     history = MergeHistory.from_config(MergeConfig(), [f"m:{c}" for c in range(n_components)])
@@ -79,7 +78,6 @@ def test_one_state_at_any_iteration(tmp_path: Path) -> None:
     assert not np.array_equal(images[1], images[2])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("n_members", "n_iters"), [(1, 5), (2, 0), (2, 1), (4, 3000), (12, 3000)])
 def test_distance_figure(tmp_path: Path, n_members: int, n_iters: int) -> None:
     array = np.random.default_rng(0).random((n_iters, n_members, n_members)).cumsum(axis=0)
