@@ -17,7 +17,7 @@ from spd.clustering.math.arrays import as_numpy
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.errors import ConfigError
+from spd.errors import ConfigError, SPDError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -165,12 +165,10 @@ class MDLClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.n_groups is None:
             n_merges = history.best_n_merges
         else:
-            n_merges = history.initial_k_groups - self.n_groups
-            if not 0 <= n_merges <= len(history):
-                raise ConfigError(
-                    f"MDLClustering: n_groups: {self.n_groups} groups were asked for, the merges of "
-                    f"{history.initial_k_groups} live components went down to {history.initial_k_groups - len(history)}"
-                )
+            try:
+                n_merges = history.n_merges_to(self.n_groups)
+            except SPDError as error:
+                raise ConfigError(f"MDLClustering: n_groups: {error}") from error
         return history.partition_after(n_merges)
 
 

@@ -145,8 +145,11 @@ class Memberships:
     def resample_rows(self, rng: np.random.Generator) -> Self:
         """A bootstrap: as many rows, drawn with replacement. Components and labels stay, so a rare component may
         be left without an active sample."""
-        drawn = rng.integers(self.n_samples, size=self.n_samples)
-        rows = draw_rows((self.indptr, self.indices, self.values), drawn)
+        return self.take_rows(rng.integers(self.n_samples, size=self.n_samples))
+
+    def take_rows(self, samples: Int64[np.ndarray, "n_drawn"]) -> Self:
+        """These samples in this order, each as often as it is named."""
+        rows = draw_rows((self.indptr, self.indices, self.values), samples)
         return type(self)(*rows, self.labels, self.dead_labels)
 
     def save(self, path: Path | str) -> None:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from spd.clustering.consts import MergePair
+from spd.clustering.math.merge_pair_samplers import MERGE_PAIR_SAMPLERS
 from spd.errors import ConfigError
 from spd.files.config import FrozenConfig
 
@@ -160,8 +161,6 @@ class MergeConfig(FrozenConfig):
 
     def merge_pair_sample(self, costs: "np.ndarray | Tensor", rng: "np.random.Generator | None" = None) -> MergePair:
         """Draw a pair of groups from a full (k, k) cost matrix with this config's sampler."""
-        from spd.clustering.math.merge_pair_samplers import MERGE_PAIR_SAMPLERS
-
         sampler = MERGE_PAIR_SAMPLERS[self.merge_pair_sampling_method]
         return sampler(costs, rng=rng, **self.merge_pair_sampling_kwargs)
 

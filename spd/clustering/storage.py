@@ -88,10 +88,27 @@ class _Directory:
         return self.root / "locks" / f"{self.id}.lock"
 
 
-class RunPaths(_Directory):
+class _ClusteringDirectory(_Directory):
+    """A directory that holds one clustering, or several."""
+
+    @property
+    def plots(self) -> Path:
+        return self.directory / "plots"
+
+    @property
+    def stamp(self) -> Path:
+        return self.directory / "execution_stamp.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows what each group does."""
+        return self.directory / "report.html"
+
+
+class RunPaths(_ClusteringDirectory):
     """runs/<run_id>/: one clustering run."""
 
-    prefix, folder, kind = "c", "runs", "clustering run"
+    prefix, folder, kind = "c", "runs", "a clustering run"
 
     @property
     def run_id(self) -> str:
@@ -116,16 +133,8 @@ class RunPaths(_Directory):
         return self.directory / "metrics.jsonl"
 
     @property
-    def plots(self) -> Path:
-        return self.directory / "plots"
-
-    @property
     def log(self) -> Path:
         return self.directory / "run.log"
-
-    @property
-    def stamp(self) -> Path:
-        return self.directory / "execution_stamp.json"
 
     @property
     def manifest(self) -> Path:
@@ -146,12 +155,8 @@ class RunPaths(_Directory):
         return self.checkpoint / "merge.npz"
 
 
-class _StableGroupsDirectory(_Directory):
+class _StableGroupsDirectory(_ClusteringDirectory):
     """A directory that holds what several clusterings agree on."""
-
-    @property
-    def plots(self) -> Path:
-        return self.directory / "plots"
 
     @property
     def stable_groups(self) -> Path:
@@ -169,7 +174,7 @@ class _StableGroupsDirectory(_Directory):
 class EnsemblePaths(_StableGroupsDirectory):
     """ensembles/<ensemble_id>/: several clustering runs and what they agree on."""
 
-    prefix, folder, kind = "e", "ensembles", "ensemble"
+    prefix, folder, kind = "e", "ensembles", "an ensemble"
 
     @property
     def ensemble_id(self) -> str:
@@ -184,15 +189,11 @@ class EnsemblePaths(_StableGroupsDirectory):
         return self.directory / "clustering_run_config.json"
 
     @property
-    def stamp(self) -> Path:
-        return self.directory / "execution_stamp.json"
-
-    @property
     def meta(self) -> Path:
         return self.directory / "ensemble_meta.json"
 
     def manifest(self, product: str) -> Path:
-        """What a product (merge_array, distances_<method>, stable_groups) was made from, and which files it is."""
+        """What a product (merge_array, distances_<method>, stable_groups, report) was made from, and its files."""
         return self.directory / "made_from" / f"{product}.json"
 
     @property
@@ -232,7 +233,7 @@ class EnsemblePaths(_StableGroupsDirectory):
 class HarvestPaths(_Directory):
     """harvests/<harvest_id>/: memberships that several merges can start from; `ch-...` are those of other tools."""
 
-    prefix, folder, kind = "h", "harvests", "harvest"
+    prefix, folder, kind = "h", "harvests", "a harvest"
     other_prefixes = ("ch",)
 
     @property
@@ -255,7 +256,7 @@ class HarvestPaths(_Directory):
 class SweepPaths(_StableGroupsDirectory):
     """sweeps/<sweep_id>/: which alpha, and the stable groups at the recommended one."""
 
-    prefix, folder, kind = "s", "sweeps", "sweep"
+    prefix, folder, kind = "s", "sweeps", "a sweep"
 
     @property
     def results(self) -> Path:
@@ -270,21 +271,6 @@ class SweepPaths(_StableGroupsDirectory):
         return self.plots / "sweep.png"
 
 
-def new_run_id() -> str:
-    """`c-` and 8 hexadecimal digits."""
-    return RunPaths.new_id()
-
-
-def new_ensemble_id() -> str:
-    """`e-` and 8 hexadecimal digits."""
-    return EnsemblePaths.new_id()
-
-
-def new_harvest_id() -> str:
-    """`h-` and 8 hexadecimal digits."""
-    return HarvestPaths.new_id()
-
-
 def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[str, ...] = ()) -> str:
     """The id, once it is sure that it names a directory of its kind and no other place.
 
@@ -294,16 +280,12 @@ def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[st
     allowed = (prefix, *other_prefixes)
     if not _is_id(identifier, allowed):
         expected = " or ".join(f"{prefix}-<8 hexadecimal digits>" for prefix in allowed)
-        raise ConfigError(f"{identifier!r} is no id of {_with_article(kind)}: expected {expected}")
+        raise ConfigError(f"{identifier!r} is no id of {kind}: expected {expected}")
     return identifier
 
 
 def _is_id(name: str, prefixes: tuple[str, ...]) -> bool:
     return re.fullmatch(rf"(?:{'|'.join(prefixes)})-[0-9a-f]{{8}}", name) is not None
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def checked_method(method: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge_config import MergeConfig
-from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
+from spd.clustering.pipeline.config import ClusteringPipelineConfig, find_config, member_config
 from spd.errors import ConfigError
 from spd.files.config import load_mapping
 from spd.settings import REPO_ROOT
@@ -37,7 +37,7 @@ def test_run_configs_are_valid_and_round_trip(path: Path, tmp_path: Path) -> Non
 def test_pipeline_configs_are_valid(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = ClusteringPipelineConfig.from_file(path)
-    assert config.run_config_file.parent.name == "crc"
+    assert find_config(config.clustering_run_config_path, path.parent).parent.name == "crc"
     assert str(config.clustering_run_config_path) == load_mapping(path)["clustering_run_config_path"]
     config.to_file(tmp_path / "c.yaml")
     assert ClusteringPipelineConfig.from_file(tmp_path / "c.yaml") == config

@@ -10,9 +10,7 @@ from spd.clustering.storage import (
     EnsemblePaths,
     HarvestPaths,
     RunPaths,
-    new_ensemble_id,
-    new_harvest_id,
-    new_run_id,
+    SweepPaths,
     registry_path,
     sbatch_scripts_dir,
     slurm_logs_dir,
@@ -21,12 +19,8 @@ from spd.errors import ConfigError
 
 
 def test_new_ids_are_well_formed_and_new() -> None:
-    for make, prefix, paths in [
-        (new_run_id, "c", RunPaths),
-        (new_ensemble_id, "e", EnsemblePaths),
-        (new_harvest_id, "h", HarvestPaths),
-    ]:
-        made = {make() for _ in range(200)}
+    for prefix, paths in [("c", RunPaths), ("e", EnsemblePaths), ("h", HarvestPaths), ("s", SweepPaths)]:
+        made = {paths.new_id() for _ in range(200)}
         assert len(made) == 200
         assert all(re.fullmatch(f"{prefix}-[0-9a-f]{{8}}", one) for one in made)
         assert paths(made.pop())

@@ -21,8 +21,6 @@ from spd.experiments.make_examples import main
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel, SPDRunInfo
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,6 +29,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "lm_kjv"
 
 
+@pytest.mark.slow
 def test_a_quick_run_is_a_run_whose_data_can_be_drawn(quick_run: Path) -> None:
     info = SPDRunInfo.from_path(quick_run)
     model = ComponentModel.from_run_info(info)
@@ -41,6 +40,7 @@ def test_a_quick_run_is_a_run_whose_data_can_be_drawn(quick_run: Path) -> None:
     assert json.loads((quick_run / "report.json").read_text())["kl_from_target"]["all_components"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_target_that_is_there_is_used_again(quick_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lm_kjv", "--output", str(quick_run.parent), "--quick"]) == 0
     assert "is used again" in capsys.readouterr().out
@@ -61,6 +61,7 @@ def test_windows_are_stretches_of_the_text() -> None:
     assert windows.max() == 9
 
 
+@pytest.mark.slow
 def test_training_learns_a_text_that_repeats() -> None:
     config = LanguageTraining(
         vocab_size=8, n_ctx=8, n_embd=16, n_intermediate=16, n_head=2, n_key_value_heads=1, steps=150, batch_size=16
@@ -76,6 +77,7 @@ def test_a_missing_text_is_named(tmp_path: Path) -> None:
         read_texts(tmp_path / "train.jsonl")
 
 
+@pytest.mark.slow
 def test_the_bundled_run_is_faithful_and_sparse_as_reported() -> None:
     directory = EXAMPLES_DIRECTORY / "lm_kjv"
     measured, reported = measure(directory), json.loads((directory / "report.json").read_text())

@@ -14,8 +14,6 @@ from spd.experiments.resid_mlp_example import measure
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel
 
-pytestmark = pytest.mark.slow
-
 RESID_MLP = EXAMPLES_DIRECTORY / "resid_mlp2"
 
 
@@ -26,6 +24,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "resid_mlp2"
 
 
+@pytest.mark.slow
 def test_a_quick_run_is_a_run(quick_run: Path) -> None:
     model = ComponentModel.from_pretrained(quick_run)
     x = torch.rand(5, 40, generator=torch.Generator().manual_seed(0))
@@ -38,6 +37,7 @@ def test_a_quick_run_is_a_run(quick_run: Path) -> None:
     assert report["sparsity"]["components"] == sum(model.module_to_c.values())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(quick_run: Path, tmp_path: Path) -> None:
     assert main(["resid_mlp2", "--output", str(tmp_path), "--quick"]) == 0
     name = yaml.safe_load((quick_run / "final_config.yaml").read_text())["steps"]
@@ -59,6 +59,7 @@ def test_an_unknown_example_is_named(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "error: no example named 'resid_mlp99'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_bundled_run_is_faithful_and_sparse_as_reported() -> None:
     measured, reported = measure(RESID_MLP), json.loads((RESID_MLP / "report.json").read_text())
     errors = measured["reconstruction_error_share"]

@@ -20,10 +20,14 @@ def test_demo(tmp_path: Path) -> None:
     purities = re.findall(r"member \d+: (\d+) groups for (\d+) features, .* adjusted Rand ([0-9.]+)", first.stdout)
     assert len(purities) >= 3
     assert all(abs(int(groups) - int(features)) <= 3 and float(rand) > 0.95 for groups, features, rand in purities)
-    pictures = [Path(line.strip()) for line in first.stdout.partition("Pictures:")[2].splitlines() if line.strip()]
+    shown = first.stdout.partition("Pictures:")[2].splitlines()
+    pictures = [Path(line.strip()) for line in shown[:-1] if line.strip()]
     assert len(pictures) > 5
     assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert (tmp_path / "demo_out" / "clustering" / "ensemble_registry.db").is_file()
+    page = re.fullmatch(r"What each group does: open (demo_out/.*/report\.html)", shown[-1])
+    assert page is not None
+    assert (tmp_path / page[1]).read_text(encoding="utf-8").startswith("<!doctype html>")
 
     histories = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("history.zip")}
     second = run("demo", [], environment, tmp_path)

@@ -29,6 +29,7 @@ MEMBER_FILES = {
     "clustering_run_config.json",
     "execution_stamp.json",
     "history.zip",
+    "groups.json",
     "metrics.jsonl",
     "plots/activations.png",
     "plots/cluster_sizes.png",
@@ -91,7 +92,10 @@ def test_layout_and_summary(finished: tuple[_Workplace, Done]) -> None:
         "ensemble_meta.json",
         "ensemble_merge_array.npz",
         "execution_stamp.json",
+        "made_from/report.json",
         "pipeline.log",
+        "report.html",
+        "report.json",
         "stable_groups.json",
         *(f"distances_{method}.{ending}" for method in METHODS for ending in ("npz", "png")),
     }
@@ -102,6 +106,10 @@ def test_layout_and_summary(finished: tuple[_Workplace, Done]) -> None:
         assert f"{method}: " in done.stdout
         assert "MiB peak memory" in done.stdout
     assert "member 2: " in ensemble.log.read_text()
+    assert str(ensemble.report) in done.stdout.splitlines()[-1]
+    report = read_json(ensemble.directory / "report.json")
+    assert (report["data"]["kind"], report["data"]["n_samples"]) == ("toy", RUN["batch_size"])
+    assert sum("effect" in group for group in report["groups"]) > 1
 
 
 def test_members_differ_in_their_seeds_only(finished: tuple[_Workplace, Done]) -> None:

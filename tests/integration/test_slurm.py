@@ -141,13 +141,15 @@ def test_a_pipeline_from_submission_to_stable_groups(user: User, slurm: SlurmSer
     assert distances.shape[1:] == (4, 4)
     assert [entry["idx"] for entry in json.loads(paths.meta.read_text())["missing_members"]] == [1]
     assert paths.stable_groups.is_file()
-    for job in jobs_of(paths, "distances") + jobs_of(paths, "consensus"):
+    assert paths.report.is_file()
+    for job in jobs_of(paths, "distances") + jobs_of(paths, "consensus") + jobs_of(paths, "report"):
         assert slurm.state(job["job_id"]) == "COMPLETED", Path(job["log"]).read_text()
         assert Path(job["script"]).name.endswith(f".{job['job_id']}.sh")
 
     status = user.run("--status", paths.ensemble_id)
     assert status.returncode == 0, status.stderr
     assert re.search(r"1\s+c-\w+\s+failed", status.stdout)
+    assert re.search(r"\nreport +\d+ +ended ", status.stdout)
 
     blocked.unlink()
     resumed = user.run("--resume", paths.ensemble_id)
@@ -316,8 +318,8 @@ def test_a_dry_run_prints_the_scripts_and_submits_nothing(user: User, slurm: Slu
     user.write_config(slurm_gpus=1, slurm_time="1:00:00")
     done = user.run("--config", "pipeline.yaml", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("#!/usr/bin/env bash") == 3
-    assert "#SBATCH --gres=gpu:1" in done.stdout
+    assert done.stdout.count("#!/usr/bin/env bash") == 4
+    assert done.stdout.count("#SBATCH --gres=gpu:1") == 2
     assert slurm.unfinished() == []
     assert not user.out.exists()
 

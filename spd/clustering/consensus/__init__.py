@@ -10,8 +10,9 @@
 from spd.clustering.consensus.agreement import Agreement, agreement_along_iterations
 from spd.clustering.consensus.content import StableGroups
 from spd.clustering.consensus.cuts import FOUND_GROUPS, Cut, CutKind, MemberCuts, cut_members
+from spd.clustering.consensus.mapping_form import write_mapping
 from spd.clustering.consensus.stable_groups import Consensus, Member, find_consensus
-from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_mapping, write_stable_groups
+from spd.clustering.consensus.stable_groups_file import read_stable_groups, write_stable_groups
 from spd.clustering.consensus.tables import summary_text, to_dataframe
 
 __all__ = [

@@ -62,15 +62,12 @@ class Cut:
         Raises:
             SPDError: the history does not go there, or holds no MDL; names the member.
         """
-        if self.n_groups is not None:
-            fewest, largest = history.final_k_groups, history.c_components
-            if not fewest <= self.n_groups <= largest:
-                raise SPDError(f"member {member} has {fewest} to {largest} groups, it cannot be cut at {self.n_groups}")
-            return history.c_components - self.n_groups
         try:
+            if self.n_groups is not None:
+                return history.n_merges_to(self.n_groups)
             return history.n_merges_at("best" if self.iteration is None else self.iteration)
         except SPDError as error:
-            instead = "; cut at an iteration or a number of groups instead" if self.iteration is None else ""
+            instead = "; cut at an iteration or a number of groups instead" if self.kind == "mdl" else ""
             raise SPDError(f"member {member}: {error}{instead}") from error
 
     def of_groups(self, groups: Groups) -> Int[np.ndarray, "n_components"]:

@@ -1,4 +1,4 @@
-"""stable_groups.json: the stable groups of an ensemble with their evidence, and the mapping file of its consensus.
+"""stable_groups.json: the stable groups of an ensemble with their evidence.
 
 The schema (docs/stable_groups.md explains each key for readers):
 
@@ -119,30 +119,6 @@ def as_json(consensus: Consensus, agreement: Agreement | None = None, ensemble_i
         "components": components,
         "agreement": None if agreement is None else _agreement(agreement),
     }
-
-
-def write_mapping(
-    path: Path, consensus: Consensus, *, ensemble_id: str | None, spd_run: str | None, notes: str = ""
-) -> None:
-    """Write the consensus partition in the form of get_cluster_mapping: index of the group, null when alone.
-
-    Raises:
-        SPDError: the file cannot be written.
-    """
-    sizes = np.bincount(consensus.consensus)
-    clusters = {
-        label: int(group) if sizes[group] > 1 else None
-        for label, group in zip(consensus.labels, consensus.consensus, strict=True)
-    }
-    mapping = {
-        "ensemble_id": ensemble_id,
-        "notes": notes or f"consensus partition; members cut at {consensus.cut}",
-        "spd_run": spd_run,
-        "n_iterations": None,
-        "run_idx": None,
-        "clusters": clusters,
-    }
-    write_json(path, mapping)
 
 
 def _summary(

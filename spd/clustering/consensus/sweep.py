@@ -23,6 +23,7 @@ from spd.clustering.consensus.stable_groups import find_consensus, with_dead_alo
 from spd.clustering.execution.local import LocalPool, Outcome, Task
 from spd.clustering.math.contingency import adjusted_mutual_info_distance, compact_labels
 from spd.clustering.math.held_out_code import saved_share
+from spd.clustering.math.sparse_rows import keep_entries
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import MergeRunOptions, merge_iteration
 from spd.clustering.merge_config import MergeConfig, MergeOptions
@@ -185,7 +186,7 @@ def bootstrap_member(
     """Merge one draw of the samples, and what its groups save on the samples that were not drawn."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(memberships.n_samples, size=memberships.n_samples)
-    drawn = _take_rows(memberships, rows)
+    drawn = memberships.take_rows(rows)
     drawn = drawn.select(drawn.counts > 0)  # a component that the draw leaves without a sample is dead in it
     options = MergeRunOptions(MergeOptions(stop_at_mdl_minimum=True), n_parallel_members=n_parallel_members)
     history = merge_iteration(config, drawn, drawn.labels, rng=rng, run_options=options)
@@ -202,12 +203,6 @@ def _check(alphas: Sequence[float], seeds: Sequence[int]) -> None:
         raise SPDError(f"agreement needs at least 2 different seeds, got {', '.join(map(str, seeds))}")
 
 
-def _take_rows(memberships: Memberships, rows: Int[np.ndarray, "rows"]) -> Memberships:
-    matrix = memberships.to_scipy()[rows]
-    values = matrix.data.astype(np.float32) if memberships.is_soft else None
-    return Memberships(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, memberships.labels)
-
-
 def _on_all_components(history: MergeHistory, labels: list[str]) -> Int[np.ndarray, "n"]:
     """(n,) groups 0 .. k-1 at the MDL minimum; components that the member lacks are alone."""
     column = {label: k for k, label in enumerate(labels)}
@@ -221,8 +216,7 @@ def _active(memberships: Memberships) -> tuple[Int[np.ndarray, "n_samples_plus_1
     if memberships.values is None:
         return memberships.indptr, memberships.indices
     is_active = memberships.values >= SOFT_ACTIVE
-    before = np.concatenate([[0], np.cumsum(is_active)])
-    return before[memberships.indptr].astype(np.int64), memberships.indices[is_active]
+    return keep_entries(memberships.indptr, is_active), memberships.indices[is_active]
 
 
 def _bootstraps(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from spd.clustering.groups.columns import Columns
-from spd.clustering.groups.cut import Cut
+from spd.clustering.groups.cut import TreeCut
 from spd.clustering.groups.describe import Description
 from spd.clustering.groups.tree import Tree
 
@@ -23,7 +23,7 @@ EDGE = 1e-3
 
 
 def confidence_of(
-    columns: Columns, tree: Tree, cut: Cut, about: Description, group_of: Int64[np.ndarray, "n"]
+    columns: Columns, tree: Tree, cut: TreeCut, about: Description, group_of: Int64[np.ndarray, "n"]
 ) -> Float64[np.ndarray, "n"]:
     """The confidence of every component that takes part."""
     size = np.bincount(group_of)[group_of]
@@ -43,7 +43,7 @@ def member_features(
     return np.stack(columns_of_features, axis=1)
 
 
-def alone_features(columns: Columns, tree: Tree, cut: Cut) -> Float64[np.ndarray, "n 4"]:
+def alone_features(columns: Columns, tree: Tree, cut: TreeCut) -> Float64[np.ndarray, "n 4"]:
     """1; log of the largest Theil's coefficient at which a join of the component was refused; log of the number of
     samples on which it is active; the mean affinity of that join."""
     share, height = np.zeros(columns.n), np.zeros(columns.n)

@@ -18,7 +18,7 @@ WORTH_THREADS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class TreeCut:
     """The decisions along a tree.
 
     Attributes:
@@ -37,7 +37,7 @@ class Cut:
     q: Float64[np.ndarray, "n"]
 
 
-def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> Cut:
+def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> TreeCut:
     """Decide every join, wave by wave."""
     n, merges = columns.n, np.ascontiguousarray(tree.merges)
     m = len(merges)
@@ -79,4 +79,4 @@ def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> Cut:
     for (a, b), t in zip(merges[::-1].tolist(), range(m - 1, -1, -1), strict=True):
         if reason[t]:
             group_of[b] = group_of[a]
-    return Cut(reason, share, group_of, state[:, 1].copy(), p, q)
+    return TreeCut(reason, share, group_of, state[:, 1].copy(), p, q)

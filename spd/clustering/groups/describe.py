@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from spd.clustering.groups.columns import Columns, n_threads
-from spd.clustering.groups.cut import Cut
+from spd.clustering.groups.cut import TreeCut
 from spd.clustering.groups.kernels.firing import describe_groups, other_groups
 from spd.clustering.groups.kernels.join import NESTED, WITHIN
 from spd.clustering.groups.tree import Progress
@@ -52,7 +52,7 @@ def numbered(group_of: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
     return place[group]
 
 
-def describe(columns: Columns, cut: Cut, group_of: Int64[np.ndarray, "n"], progress: Progress) -> Description:
+def describe(columns: Columns, cut: TreeCut, group_of: Int64[np.ndarray, "n"], progress: Progress) -> Description:
     """Fit every group of two or more once more, to the end."""
     n, k = columns.n, int(group_of.max(initial=-1)) + 1
     members = np.argsort(group_of, kind="stable")

@@ -19,9 +19,10 @@ from jaxtyping import Int64
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
 from spd.clustering.groups.confidence import confidence_of
-from spd.clustering.groups.cut import Cut, cut_tree
+from spd.clustering.groups.cut import TreeCut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
 from spd.clustering.groups.groups import Groups
+from spd.clustering.groups.kernels.graph import transpose
 from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
@@ -42,7 +43,7 @@ class _Found(NamedTuple):
 
     columns: Columns
     tree: Tree
-    cut: Cut
+    cut: TreeCut
     about: Description
     group_of: np.ndarray
 
@@ -140,8 +141,6 @@ def shifted(
             independent some members of a large group are shifted by nearly the same, and where activity comes in
             longer runs these stay together.
     """
-    from spd.clustering.groups.kernels.graph import transpose
-
     n, n_samples = memberships.n_components, memberships.n_samples
     col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
     cols = np.empty(memberships.nnz, np.int32)
@@ -203,7 +202,7 @@ def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance
     )
 
 
-def _ordered_joins(tree: Tree, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+def _ordered_joins(tree: Tree, cut: TreeCut) -> tuple[np.ndarray, np.ndarray]:
     """Joins from the strongest to the weakest, parts before wholes: those made by their share, no larger than that of
     any join below; then the others by their affinity, likewise."""
     n = len(cut.group_of)

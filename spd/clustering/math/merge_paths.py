@@ -71,7 +71,7 @@ def component_merges_to_pairs(
     return pairs
 
 
-def to_least_components(members: Int[np.ndarray, "n_iters 2"], n_components: int) -> Int[np.ndarray, "n_iters 2"]:
+def to_first_components(members: Int[np.ndarray, "n_iters 2"], n_components: int) -> Int[np.ndarray, "n_iters 2"]:
     """(kept, absorbed) least components of each merge, from any one component of either group.
 
     Use: after components were renumbered, the old least ones are still members of their groups.

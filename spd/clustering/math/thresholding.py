@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, Shaped
 
+from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
 from spd.clustering.math.sparse_rows import keep_entries
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def _threshold_floats(
     matrix: Float32[np.ndarray, "n_rows n_columns"], threshold: float | None
 ) -> ThresholdedBatch | None:
     """threshold_dense of a C-ordered float32 matrix, in compiled code; None where an entry is below 0 or NaN."""
-    from spd.clustering.math.kernels.threshold_rows import count_rows, fill_rows
-
     limit = np.float32(threshold or 0)
     lengths = np.empty(len(matrix), np.int64)
     maximum = np.zeros(matrix.shape[1], np.float32)

@@ -26,7 +26,7 @@ MDL_MARGIN = 0.01
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MergeOutcome:
     """How a merge ended.
 
     Attributes:
@@ -46,7 +46,7 @@ def drive_engine(
     checkpoint: Checkpoint | None = None,
     progress: bool = False,
     stop_at_minimum: bool = False,
-) -> Outcome:
+) -> MergeOutcome:
     """Merge until the engine is finished, the MDL minimum is passed (if asked for), or an interrupt comes.
 
     Args:
@@ -78,7 +78,7 @@ def drive_engine(
                 show(engine.n_done if end is None else end)
                 display.update()
                 if end is not None:
-                    return Outcome(end, True)
+                    return MergeOutcome(end, True)
                 if checkpoint is not None:
                     checkpoint.write_if_due(engine)
         except KeyboardInterrupt:
@@ -87,10 +87,10 @@ def drive_engine(
                 with interrupts.held():
                     checkpoint.write(engine)
             show(engine.n_done)
-            return Outcome(engine.n_done, False)
+            return MergeOutcome(engine.n_done, False)
         finally:
             display.close()
-    return Outcome(engine.n_done, True)
+    return MergeOutcome(engine.n_done, True)
 
 
 class _Pace:

@@ -3,7 +3,7 @@
 from spd.clustering.merge_history.ensemble import MergeHistoryEnsemble
 from spd.clustering.merge_history.foreign_ensemble import origin_histories, read_foreign_ensemble
 from spd.clustering.merge_history.history import MergeHistory
-from spd.clustering.merge_history.partitions import IterationError, MergeState, Partitions
+from spd.clustering.merge_history.partitions import IterationError, MergeState, Partitions, checked_iteration
 from spd.clustering.merge_history.record import HistoryDetails
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MergeHistoryEnsemble",
     "MergeState",
     "Partitions",
+    "checked_iteration",
     "origin_histories",
     "read_foreign_ensemble",
 ]

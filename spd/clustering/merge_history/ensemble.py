@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from spd.clustering.consts import ComponentLabels, DistancesArray, DistancesMethod, MergesArray
 from spd.clustering.math.merge_distances import distances_from_merges
-from spd.clustering.math.merge_paths import smallest_int_dtype, to_least_components
+from spd.clustering.math.merge_paths import smallest_int_dtype, to_first_components
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history.history import MergeHistory
 from spd.errors import SPDError
@@ -96,7 +96,7 @@ class MergeHistoryEnsemble:
         """For each member (T_i, 2) int64: the first columns (kept, absorbed) of the groups it merged."""
         n_columns = self.c_components
         return [
-            to_least_components(columns[history.component_merges], n_columns)
+            to_first_components(columns[history.component_merges], n_columns)
             for history, columns in zip(self.data, self.columns(), strict=True)
         ]
 

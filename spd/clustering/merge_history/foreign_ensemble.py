@@ -1,8 +1,9 @@
 """Ensembles of other tools, whose members are known by the paths of their histories only.
 
-`ensemble_meta.json` lists them under `origin_paths`, as they were called where the ensemble was made: absolute on
-another machine, or relative to some working directory. Each is looked for as it is given, then as
-`runs/<run id>/history.zip` beside the directory `ensembles/` that the ensemble lies in.
+`ensemble_meta.json` lists them under `origin_paths`, or older ones as `origin_path` of each of `history_metadatas`, as
+they were called where the ensemble was made: absolute on another machine, or relative to some working directory. Each
+is looked for as it is given, then as `runs/<run id>/history.zip` beside the directory `ensembles/` that the ensemble
+lies in.
 """
 
 from pathlib import Path
@@ -11,11 +12,9 @@ import numpy as np
 
 from spd.clustering.merge_history.ensemble import MergeHistoryEnsemble
 from spd.clustering.merge_history.history import MergeHistory
+from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import DamagedFileError, MissingFileError
 from spd.files.checked import read_json, read_npz
-
-META = "ensemble_meta.json"
-MERGE_ARRAY = "ensemble_merge_array.npz"
 
 
 def origin_histories(directory: Path | str) -> list[Path] | None:
@@ -25,13 +24,18 @@ def origin_histories(directory: Path | str) -> list[Path] | None:
         MissingFileError: the directory has no ensemble_meta.json, or a history is in none of the places.
         DamagedFileError: ensemble_meta.json is not whole, or origin_paths is no list of paths.
     """
-    directory = Path(directory)
-    origins = read_json(directory / META).get("origin_paths")
+    paths = EnsemblePaths.at(Path(directory))
+    meta = read_json(paths.meta)
+    origins, older = meta.get("origin_paths"), meta.get("history_metadatas")
+    if origins is None and isinstance(older, list) and all(isinstance(entry, dict) for entry in older):
+        origins = [entry.get("origin_path") for entry in older]
+        if None in origins:
+            return None
     if origins is None:
         return None
     if not isinstance(origins, list) or not all(isinstance(path, str) and path for path in origins):
-        raise DamagedFileError(f"{directory / META}: origin_paths must be a list of paths or null")
-    return [_found(Path(path), directory) for path in origins]
+        raise DamagedFileError(f"{paths.meta}: origin_paths must be a list of paths or null")
+    return [_found(Path(path), paths) for path in origins]
 
 
 def read_foreign_ensemble(directory: Path | str) -> MergeHistoryEnsemble:
@@ -41,29 +45,26 @@ def read_foreign_ensemble(directory: Path | str) -> MergeHistoryEnsemble:
         MissingFileError: a file is missing, or the members are not named.
         DamagedFileError: a file is not whole, or a history is not the one that the ensemble was made from.
     """
-    directory = Path(directory)
-    paths = origin_histories(directory)
-    if paths is None:
-        raise MissingFileError(f"{directory / META}: names no histories (origin_paths), so its members are unknown")
-    ensemble = MergeHistoryEnsemble([MergeHistory.read(path) for path in paths])
-    labels = read_json(directory / META, required=["component_labels"])["component_labels"]
+    paths = EnsemblePaths.at(Path(directory))
+    histories = origin_histories(directory)
+    if histories is None:
+        raise MissingFileError(f"{paths.meta}: names no histories (origin_paths), so its members are unknown")
+    ensemble = MergeHistoryEnsemble([MergeHistory.read(path) for path in histories])
+    labels = read_json(paths.meta, required=["component_labels"])["component_labels"]
     if ensemble.component_labels != labels:
-        raise DamagedFileError(f"{directory / META}: its components are not those of the histories that it names")
-    _check_merge_array(directory / MERGE_ARRAY, ensemble, paths)
+        raise DamagedFileError(f"{paths.meta}: its components are not those of the histories that it names")
+    _check_merge_array(paths.merge_array, ensemble, histories)
     return ensemble
 
 
-def _found(origin: Path, directory: Path) -> Path:
-    name = "history.zip"
-    run = origin.parent.name if origin.suffix == ".zip" else origin.name
-    places = [
-        origin if origin.suffix == ".zip" else origin / name,
-        directory.resolve().parent.parent / "runs" / run / name,
-    ]
+def _found(origin: Path, paths: EnsemblePaths) -> Path:
+    run = origin.parent if origin.suffix == ".zip" else origin
+    beside = EnsemblePaths.at(paths.directory.resolve()).root / RunPaths.folder / run.name
+    places = [origin if origin.suffix == ".zip" else RunPaths.at(origin).history, RunPaths.at(beside).history]
     for place in places:
         if place.is_file():
             return place
-    raise MissingFileError(f"{directory / META}: the history of {run} is neither {places[0]} nor {places[1]}")
+    raise MissingFileError(f"{paths.meta}: the history of {run.name} is neither {places[0]} nor {places[1]}")
 
 
 def _check_merge_array(path: Path, ensemble: MergeHistoryEnsemble, paths: list[Path]) -> None:

@@ -1,31 +1,23 @@
-"""The merges of one clustering run, and what can be asked of them.
+"""The merges of one clustering run with their costs, and what can be asked of them; the partitions: labelled_merges."""
 
-A history keeps the merges themselves (two numbers each); partitions at an iteration, at many, or at all of them are
-derived when asked for (math/merge_paths). Iteration i is the state after merge i; negative iterations count from the
-end. Groups are numbered 0 .. k - 1 in the order of their least components.
-"""
-
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from spd.clustering.consts import ComponentLabels, MergePair
-from spd.clustering.labels import split_label
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.linkage import linkage_matrix
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.merge_config import MergeConfig, MergeOptions
 from spd.clustering.merge_history import table
-from spd.clustering.merge_history.partitions import IterationError, MergeState, Partitions
+from spd.clustering.merge_history.card import history_card
+from spd.clustering.merge_history.labelled_merges import LabelledMerges
+from spd.clustering.merge_history.partitions import checked_iteration
 from spd.clustering.merge_history.record import (
     HistoryDetails,
     HistoryRecord,
-    checked_labels,
-    checked_merges,
     checked_numbers,
     with_one_more,
 )
@@ -36,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class MergeHistory:
+class MergeHistory(LabelledMerges):
     """The merges of one run, their costs, and the description length (MDL) after each.
 
     Args:
@@ -65,19 +57,16 @@ class MergeHistory:
         *,
         details: HistoryDetails = HistoryDetails(),  # noqa: B008 (frozen)
     ) -> None:
-        self.labels: ComponentLabels = checked_labels(labels)
+        super().__init__(labels, selected_pairs)
         self.merge_config = merge_config
         self.merge_options: MergeOptions = details.merge_options
         self.is_complete = details.is_complete
         self.filter_dead_stat = details.filter_dead_stat
         self.initial_mdl_loss_norm = None if initial_mdl_loss_norm is None else float(initial_mdl_loss_norm)
-        pairs = as_numpy(selected_pairs)
-        self.component_merges: Int[np.ndarray, "n_iters 2"] = checked_merges(pairs, len(self.labels))
-        self.selected_pairs: Int[np.ndarray, "n_iters 2"] = pairs.astype(np.int64).reshape(-1, 2)
-        self.merge_pair_cost = checked_numbers(merge_pair_cost, "merge_pair_cost", len(pairs))
-        self.mdl_loss_norm = checked_numbers(mdl_loss_norm, "mdl_loss_norm", len(pairs))
-        self.considered_fraction = checked_numbers(details.considered_fraction, "considered_fraction", len(pairs))
-        self.merges = Partitions(self.component_merges, self.c_components)
+        n_iters = len(self)
+        self.merge_pair_cost = checked_numbers(merge_pair_cost, "merge_pair_cost", n_iters)
+        self.mdl_loss_norm = checked_numbers(mdl_loss_norm, "mdl_loss_norm", n_iters)
+        self.considered_fraction = checked_numbers(details.considered_fraction, "considered_fraction", n_iters)
 
     @classmethod
     def from_config(cls, merge_config: MergeConfig, labels: ComponentLabels) -> "MergeHistory":
@@ -100,83 +89,10 @@ class MergeHistory:
             ValueError: a group of the pair does not exist.
         """
         n_before = self.n_iters_current
-        if idx != n_before:
-            raise SPDError(f"expected iteration {n_before}, the next one, got {idx}")
-        before = GroupMerge(self.partition_after(n_before), self.final_k_groups)
-        groups = as_numpy(selected_pair)
-        if groups.shape != (2,):
-            raise SPDError(f"iteration {idx}: expected the pair of groups that were merged, got {selected_pair!r}")
-        pair = (int(groups[0]), int(groups[1]))
-        if before.merge_groups(*pair) != current_merge:
-            raise SPDError(
-                f"iteration {idx}: the partition given is not what merging groups {pair[0]} and {pair[1]} gives"
-            )
-        first_components = sorted(int(np.argmax(before.group_idxs == group)) for group in pair)
-        self.selected_pairs = np.concatenate([self.selected_pairs, [pair]])
-        self.component_merges = np.concatenate([self.component_merges, [first_components]])
+        self._append(idx, as_numpy(selected_pair), current_merge)
         self.merge_pair_cost = with_one_more(self.merge_pair_cost, merge_pair_cost, n_before)
         self.mdl_loss_norm = with_one_more(self.mdl_loss_norm, mdl_loss_norm, n_before)
         self.considered_fraction = None
-        self.merges = Partitions(self.component_merges, self.c_components)
-
-    @property
-    def c_components(self) -> int:
-        """Number of components."""
-        return len(self.labels)
-
-    @property
-    def n_iters_current(self) -> int:
-        """Number of merges made."""
-        return len(self.selected_pairs)
-
-    @property
-    def total_iterations(self) -> int:
-        """The same as n_iters_current."""
-        return self.n_iters_current
-
-    @property
-    def initial_k_groups(self) -> int:
-        """Number of groups before the first merge."""
-        return self.c_components
-
-    @property
-    def final_k_groups(self) -> int:
-        """Number of groups after the last merge."""
-        return self.c_components - self.n_iters_current
-
-    def __len__(self) -> int:
-        return self.n_iters_current
-
-    def __getitem__(self, iteration: int) -> MergeState:
-        merge = self.merges[iteration]
-        index = iteration % len(self)
-        low, high = self.selected_pairs[index]
-        return MergeState(index, (int(low), int(high)), merge)
-
-    def __iter__(self) -> Iterator[MergeState]:
-        return (self[index] for index in range(len(self)))
-
-    def latest(self) -> MergeState:
-        """The last iteration.
-
-        Raises:
-            SPDError: no merge was made.
-        """
-        if not len(self):
-            raise IterationError("the history has no iterations yet")
-        return self[-1]
-
-    def partition_after(self, n_merges: int) -> Int[np.ndarray, "n_components"]:
-        """(n_components,) int64 group of each component after so many merges, groups 0 .. k - 1; 0: all alone.
-
-        Raises:
-            SPDError: the history has fewer merges, or the number is negative.
-        """
-        if not 0 <= n_merges <= len(self):
-            raise IterationError(f"there is no state after {n_merges} merges, the history has {len(self)}")
-        if n_merges == 0:
-            return np.arange(self.c_components)
-        return self.merges.at([n_merges - 1])[0].astype(np.int64)
 
     def n_merges_at(self, where: int | str) -> int:
         """The number of merges made at an iteration (negative: from the end), or at the least MDL ("best").
@@ -188,10 +104,7 @@ class MergeHistory:
             return self.best_n_merges
         if isinstance(where, str):
             raise SPDError(f"expected an iteration or 'best', got {where!r}")
-        if not -len(self) <= where < len(self):
-            existing = f"they are 0 .. {len(self) - 1}" if len(self) else "no merge was made"
-            raise IterationError(f"there is no iteration {where}, {existing}")
-        return int(where) % len(self) + 1
+        return checked_iteration(where, len(self)) + 1
 
     @property
     def is_cut_too_early(self) -> bool:
@@ -211,32 +124,6 @@ class MergeHistory:
         options = self.merge_options
         has_end = options.require_coactivation or options.stop_at_mdl_minimum
         return self.is_complete and has_end and len(self) < self.merge_config.get_num_iters(self.c_components)
-
-    def get_unique_clusters(self, iteration: int) -> list[int]:
-        """The indices of all groups at an iteration."""
-        return list(range(self.merges[iteration].k_groups))
-
-    def get_cluster_component_labels(self, iteration: int, cluster_id: int) -> ComponentLabels:
-        """The labels of one group's components, in the order of `labels`.
-
-        Raises:
-            SPDError: there is no such iteration or group.
-        """
-        groups = self.merges.at([iteration])[0]
-        members = np.flatnonzero(groups == cluster_id)
-        if not members.size:
-            raise SPDError(f"there is no group {cluster_id} at iteration {iteration}, groups are 0 .. {groups.max()}")
-        return [self.labels[component] for component in members]
-
-    def get_cluster_components_info(self, iteration: int, cluster_id: int) -> list[dict[str, Any]]:
-        """For each component of one group: its module, its index in the module, its label.
-
-        Raises:
-            SPDError: there is no such iteration or group, or a label is not `<module>:<index>`.
-        """
-        labels = self.get_cluster_component_labels(iteration, cluster_id)
-        places = [split_label(label) for label in labels]
-        return [{"module": m, "index": i, "label": label} for label, (m, i) in zip(labels, places, strict=True)]
 
     @property
     def best_n_merges(self) -> int:
@@ -261,13 +148,6 @@ class MergeHistory:
             SPDError: it is not known, or not a number somewhere.
         """
         return table.mdl_path(self.mdl_loss_norm, self.merge_pair_cost, self.initial_mdl_loss_norm)
-
-    def linkage(self) -> Float[np.ndarray, "n_merges 4"]:
-        """(n_components - 1, 4) linkage matrix of scipy.cluster.hierarchy, height = iteration + 1.
-
-        Groups left when the merge stopped early are joined at the heights that follow.
-        """
-        return linkage_matrix(self.component_merges, self.c_components)
 
     def metadata(self) -> dict[str, Any]:
         """What metadata.json holds: merge_config, c_components, n_iters_current, labels."""
@@ -319,8 +199,6 @@ class MergeHistory:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from spd.clustering.merge_history.card import history_card
-
         best = self._known_best_n_merges()
         partition = None if best is None else self.partition_after(best)
         return history_card(self.summary(), self.merge_config.alpha, partition)

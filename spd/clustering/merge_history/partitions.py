@@ -20,6 +20,19 @@ class IterationError(SPDError, IndexError):
     """An iteration that the history does not have."""
 
 
+def checked_iteration(iteration: SupportsInt, n_iters: int) -> int:
+    """The iteration, counted from the beginning; a negative one counts from the end.
+
+    Raises:
+        SPDError: there is no such iteration; says which there are.
+    """
+    index = int(iteration)
+    if not -n_iters <= index < n_iters:
+        existing = f"they are 0 .. {n_iters - 1}" if n_iters else "no merge was made"
+        raise IterationError(f"there is no iteration {index}, {existing}")
+    return index % n_iters
+
+
 @dataclass(frozen=True)
 class MergeState:
     """One iteration.
@@ -49,7 +62,7 @@ class Partitions:
         Raises:
             SPDError: there is no such iteration.
         """
-        wanted = [self._index(iteration) for iteration in iterations]
+        wanted = [checked_iteration(iteration, len(self)) for iteration in iterations]
         return group_idxs_at(self._component_merges, self._n_components, wanted)
 
     @property
@@ -87,15 +100,9 @@ class Partitions:
         if isinstance(iteration, slice):
             rows = range(len(self))[iteration]
             return BatchedGroupMerge(self.at(rows), self.k_groups[iteration])
-        index = self._index(iteration)
+        index = checked_iteration(iteration, len(self))
         return GroupMerge(self.at([index])[0], self._n_components - 1 - index)
 
     def __iter__(self) -> Iterator[GroupMerge]:
         for index in range(len(self)):
             yield GroupMerge(self.at([index])[0], self._n_components - 1 - index)
-
-    def _index(self, iteration: SupportsInt) -> int:
-        index = int(iteration)
-        if not -len(self) <= index < len(self):
-            raise IterationError(f"iteration {index} does not exist, the history has {len(self)}")
-        return index % len(self)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
-from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble, origin_histories
+from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
+from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, output_of
 from spd.clustering.pipeline.provenance import (
     Fingerprints,
     Manifest,
@@ -21,10 +22,11 @@ from spd.clustering.pipeline.provenance import (
     read_manifest,
 )
 from spd.clustering.pipeline.run_state import is_finished, working_on
+from spd.clustering.plotting.figures import save_distance_figure
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths, checked_method
-from spd.errors import DamagedFileError, MemberFailedError, MissingFileError
-from spd.files.checked import read_json, read_npz, write_json, write_npz
+from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
+from spd.files.checked import read_npz, write_json, write_npz
 from spd.files.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -40,27 +42,17 @@ SECONDS_TO_COLLECT = 3600.0
 
 
 def registered_members(paths: EnsemblePaths) -> list[RegisteredMember]:
-    """All members, by index. Of an ensemble that no registry knows, as another program leaves it, those that its own
-    ensemble_meta.json names.
+    """All members, by index; of a ForeignEnsemble those that its own ensemble_meta.json names.
 
     Raises:
-        MissingFileError: the ensemble is not registered, and names no members.
+        MissingFileError: the ensemble is not registered, or names no members.
     """
-    members = get_members(paths.ensemble_id, path=paths.registry) or _named_members(paths)
+    if isinstance(paths, ForeignEnsemble):
+        return paths.members
+    members = get_members(paths.ensemble_id, path=paths.registry)
     if not members:
         raise MissingFileError(f"the ensemble {paths.ensemble_id} is not registered in {paths.registry}")
     return members
-
-
-def _named_members(paths: EnsemblePaths) -> list[RegisteredMember]:
-    if not paths.meta.is_file():
-        return []
-    meta = read_json(paths.meta)
-    if isinstance(meta.get("members"), list):  # as we write it
-        named = [(int(member["idx"]), str(member["clustering_run_id"])) for member in meta["members"]]
-    else:
-        named = [(idx, path.parent.name) for idx, path in enumerate(origin_histories(paths.directory) or [])]
-    return [RegisteredMember(idx, run_id, "done") for idx, run_id in named]
 
 
 def finished_members(paths: EnsemblePaths) -> list[RegisteredMember]:
@@ -89,6 +81,8 @@ def read_ensemble(
         logger.warning(
             "%s: compares %d of %d members%s", paths.ensemble_id, len(finished), len(members), _missing(missing)
         )
+    if isinstance(paths, ForeignEnsemble):
+        return finished, paths.read()
     return finished, MergeHistoryEnsemble([MergeHistory.read(paths.run(member.run_id).history) for member in finished])
 
 
@@ -184,24 +178,49 @@ def _write_merge_array(
     write_json(paths.meta, metadata)
 
 
-def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = False) -> Path:
+def calc_distances(paths: EnsemblePaths, method: str, *, require_all: bool = False, output: Path | None = None) -> Path:
     """Compare the finished members by one method; write distances_<method>.npz and .png.
 
+    Args:
+        output: the directory to write them into, and nothing else; None: the ensemble's own, with its merge array
+            where that is ours. The very same distances of another program are kept.
+
     Raises:
-        SPDError: see read_ensemble; the method is not known; a file cannot be written.
+        SPDError: see read_ensemble; the method is not known; a file cannot be written; the ensemble is another
+            program's and there is no output.
     """
     checked_method(method)
+    target = output_of(paths, output)
+    files = [target.distances(method), target.distances_figure(method)]
+    is_ours = output is None and not isinstance(paths, ForeignEnsemble)
     sources = history_fingerprints(paths, finished_members(paths))
-    ensemble = collect_ensemble(paths, require_all=require_all)
+    if is_ours:
+        ensemble = collect_ensemble(paths, require_all=require_all)
+    else:
+        _, ensemble = read_ensemble(paths, require_all=require_all)
     distances = ensemble.get_distances(method)  # type: ignore[arg-type]
-    write_npz(paths.distances(method), {"distances": distances})
-    from spd.clustering.plotting.figures import save_distance_figure
-
+    if not is_ours:
+        check_replaceable(target, distances_product(method), files[1:])
+        try:
+            check_replaceable(target, distances_product(method), files[:1])
+        except SPDError:
+            if not _holds(files[0], distances):
+                raise
+            files = files[1:]
+    if target.distances(method) in files:
+        write_npz(target.distances(method), {"distances": distances})
     with best_effort(f"the figure of {method}"):
-        save_distance_figure(paths.distances_figure(method), distances, method, ensemble.c_components)
-    files = [paths.distances(method), paths.distances_figure(method)]
-    record_product(paths, distances_product(method), {"method": method}, sources, files)
-    return paths.distances(method)
+        save_distance_figure(target.distances_figure(method), distances, method, ensemble.c_components)
+    record_product(target, distances_product(method), {"method": method}, sources, files)
+    return target.distances(method)
+
+
+def _holds(path: Path, distances: np.ndarray) -> bool:
+    """Whether a file has just these distances."""
+    try:
+        return np.array_equal(read_distances(path), distances, equal_nan=True)
+    except SPDError:
+        return False
 
 
 def distances_product(method: str) -> str:

@@ -37,6 +37,9 @@ class ClusteringPipelineConfig(FrozenConfig):
     require_all: bool = Field(
         False, description="Compare members only when all succeeded; otherwise at least two are enough."
     )
+    report: bool = Field(
+        True, description="Make report.html at the end, which shows what each group does; on SLURM by a job of its own."
+    )
     n_workers: PositiveInt | None = Field(
         None, description="Local processes at a time with --local-clustering-parallel; null: one a CPU."
     )
@@ -49,14 +52,13 @@ class ClusteringPipelineConfig(FrozenConfig):
     slurm_account: str | None = Field(None, description="Account to charge.")
     slurm_qos: str | None = Field(None, description="Quality of service.")
     slurm_extra_options: list[str] = Field(
-        default_factory=list, description="Further sbatch options, each written as a line of its own."
+        default_factory=list, description="Extra sbatch options, each written as a line of its own."
     )
     slurm_max_concurrent: PositiveInt | None = Field(
         None, description="Clustering jobs that run at a time; null: as many as SLURM allows."
     )
 
     _run_config: ClusteringRunConfig = PrivateAttr()
-    _run_config_file: Path = PrivateAttr()
 
     @field_validator("clustering_run_config_path", mode="before")
     @classmethod
@@ -89,11 +91,11 @@ class ClusteringPipelineConfig(FrozenConfig):
     @model_validator(mode="after")
     def _read_run_config(self, info: ValidationInfo) -> Self:
         directory = (info.context or {}).get("directory")
-        self._run_config_file = find_config(self.clustering_run_config_path, directory)
+        path = find_config(self.clustering_run_config_path, directory)
         overrides = {name: getattr(self, name) for name in ("wandb_project", "wandb_entity")}
         given = {name: value for name, value in overrides.items() if name in self.model_fields_set}
         try:
-            self._run_config = ClusteringRunConfig.from_file(self._run_config_file).replaced(**given)
+            self._run_config = ClusteringRunConfig.from_file(path).replaced(**given)
         except ConfigError as error:
             raise ValueError(f"clustering_run_config_path: {error}") from error
         return self
@@ -102,11 +104,6 @@ class ClusteringPipelineConfig(FrozenConfig):
     def run_config(self) -> ClusteringRunConfig:
         """The clustering run's config, with the W&B values of this one where it gives them."""
         return self._run_config
-
-    @property
-    def run_config_file(self) -> Path:
-        """Where `clustering_run_config_path` was found."""
-        return self._run_config_file
 
 
 def find_config(path: Path, directory: Path | None = None) -> Path:

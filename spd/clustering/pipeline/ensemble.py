@@ -10,7 +10,7 @@ from spd.clustering.ensemble_registry import RegisteredMember, get_members, list
 from spd.clustering.execution.git_snapshot import create_git_snapshot
 from spd.clustering.execution.stamp import ExecutionStamp
 from spd.clustering.pipeline.config import ClusteringPipelineConfig, member_config
-from spd.clustering.storage import EnsemblePaths, clustering_dir, new_ensemble_id, new_run_id, registry_path
+from spd.clustering.storage import EnsemblePaths, RunPaths, clustering_dir, registry_path
 from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.atomic import check_can_write
 from spd.files.config import load_mapping
@@ -93,13 +93,13 @@ def create_pipeline(config: ClusteringPipelineConfig, run_config: ClusteringRunC
     Raises:
         SPDError: SPD_OUT_DIR cannot be written to; a snapshot is asked for and there is no checkout.
     """
-    paths = EnsemblePaths(new_ensemble_id())
+    paths = EnsemblePaths.new()
     run_config = run_config.replaced(ensemble_id=paths.ensemble_id)
     config.to_file(paths.pipeline_config)
     run_config.to_file(paths.clustering_run_config)
     branch = create_git_snapshot(paths.ensemble_id)[0] if config.create_git_snapshot else None
     ExecutionStamp.create(paths.ensemble_id, snapshot_branch=branch).save(paths.stamp)
-    register_members(paths.ensemble_id, [new_run_id() for _ in range(config.n_runs)])
+    register_members(paths.ensemble_id, [RunPaths.new_id() for _ in range(config.n_runs)])
     return Pipeline(paths, config, run_config, branch)
 
 

@@ -4,7 +4,8 @@
 2. Each member merges and plots in a light process of its own, as many at a time as asked for; none of them imports
    torch, and the modules that they need are imported once.
 3. Each distance method runs in such a process, too, then the consensus.
-4. A member that fails is told at the end; the others are finished and compared.
+4. The report, last, in a process that runs the model again; its failure is a warning.
+5. A member that fails is told at the end; the others are finished and compared.
 """
 
 import logging
@@ -20,6 +21,7 @@ from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.member import harvest_run
 from spd.clustering.pipeline.member_merge import PRELOAD, MergePlace, Report, merge_run
 from spd.clustering.pipeline.members import ADDED_BY_HAND, source_fingerprints, unfinished_members
+from spd.clustering.pipeline.report_step import make_report_locally
 from spd.clustering.pipeline.run_state import (
     Failure,
     describe_failures,
@@ -58,7 +60,7 @@ class LocalOptions:
 
 
 def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSource | None) -> None:
-    """Do what is missing of the ensemble, or not whole, or not current: members, distances, stable groups.
+    """Do what is missing of the ensemble, or not whole, or not current: members, distances, stable groups, report.
 
     Args:
         source: of the members' memberships, so that a model that cannot be loaded is known before there is an ensemble;
@@ -74,7 +76,10 @@ def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSourc
         n_finished = sum(is_finished(pipeline.paths.run(member.run_id)) for member in members)
         needed = len(members) if pipeline.config.require_all else min(2, len(members))
         if n_finished >= needed and not (len(members) == 1 and failures):
-            failures += _compare(pipeline, options, status)
+            not_compared = _compare(pipeline, options, status)
+            failures += not_compared
+            if pipeline.config.report and all(step.what in pipeline.config.distances_methods for step in not_compared):
+                make_report_locally(pipeline.paths, status)
     if failures or n_finished < needed:
         raise MemberFailedError(describe_failures(pipeline.paths, failures, n_finished, len(members)))
 

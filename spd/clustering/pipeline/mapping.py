@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, find_consensus, read_stable_groups
-from spd.clustering.merge_history import MergeHistory
+from spd.clustering.consensus import FOUND_GROUPS, Cut, MemberCuts, cut_members, find_consensus, read_stable_groups
+from spd.clustering.consensus.mapping_form import MappingFormat, clusters_of, in_format
+from spd.clustering.merge_history import MergeHistory, checked_iteration
 from spd.clustering.pipeline.comparison import read_ensemble, registered_members
+from spd.clustering.pipeline.foreign import ForeignEnsemble, ensemble_at, is_registered, model_of
 from spd.clustering.pipeline.found_groups import read_found_groups
 from spd.clustering.pipeline.stable_groups import cut_ensemble, stable_groups_state
 from spd.clustering.storage import EnsemblePaths, RunPaths
-from spd.errors import ConfigError, MissingFileError, SPDError
+from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json, read_npz
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def get_cluster_mapping(
     run_idx: int | None = None,
     notes: str = "",
     n_groups: int | None = None,
+    format: MappingFormat = "spd",
 ) -> dict[str, Any]:
     """The clusters of a run directory or of an ensemble directory.
 
@@ -44,6 +46,7 @@ def get_cluster_mapping(
         notes: free text, kept in the mapping; where there is none, found groups say there what they are.
         n_groups: with "groups": the partition nearest to this many groups, those of one component counted; of a run
             without groups.json, that of its history, with a warning.
+        format: under which key the model is named: `spd`: spd_run, `pd`: pd_run.
 
     Returns:
         {clustering_run_id, notes, spd_run, iteration, clusters} for a run (iteration null: found groups, or before any
@@ -58,9 +61,9 @@ def get_cluster_mapping(
     if n_groups is not None and iteration != "groups":
         raise SPDError(f"a number of groups ({n_groups}) goes with the iteration 'groups', got {iteration!r}")
     directory = Path(directory).absolute()
-    run, ensemble = RunPaths.at(directory), EnsemblePaths.at(directory)
-    if ensemble.meta.is_file() or ensemble.merge_array.is_file() or _is_registered(ensemble):
-        return _ensemble_mapping(ensemble, _Wanted(iteration, n_groups), run_idx, notes)
+    run, ensemble = RunPaths.at(directory), ensemble_at(directory)
+    if ensemble.meta.is_file() or ensemble.merge_array.is_file() or is_registered(ensemble):
+        return in_format(_ensemble_mapping(ensemble, _Wanted(iteration, n_groups), run_idx, notes), format)
     if not run.history.is_file():
         reason = (
             f"holds neither {run.history.name} nor {ensemble.meta.name}" if directory.is_dir() else "does not exist"
@@ -69,13 +72,14 @@ def get_cluster_mapping(
     if run_idx is not None:
         raise SPDError(f"{directory}: is a run, not an ensemble, and has no member {run_idx}")
     found = _run_clusters(run, _Wanted(iteration, n_groups))
-    return {
+    mapping = {
         "clustering_run_id": directory.name,
         "notes": notes or found.what,
         "spd_run": _spd_run(run.config),
         "iteration": found.iteration,
         "clusters": found.clusters,
     }
+    return in_format(mapping, format)
 
 
 @dataclass(frozen=True)
@@ -113,17 +117,17 @@ def _run_clusters(run: RunPaths, wanted: _Wanted) -> _Found:
     history = MergeHistory.read(run.history)
     if wanted.n_groups is not None and not run.groups.is_file():
         n_groups = min(max(wanted.n_groups, history.final_k_groups), history.c_components)
-        n_merges = history.c_components - n_groups
+        n_merges = history.n_merges_to(n_groups)
         what = f"the merge history's state with {n_groups} groups, since {run.groups.name} is not there"
         logger.warning("%s: %s", run.directory, what)
-        return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges, what)
+        return _Found(clusters_of(history.labels, history.partition_after(n_merges)), n_merges, what)
     groups = read_found_groups(run, history)
     partition = wanted.cut.of_groups(groups)
     what = "the groups found"
     if wanted.n_groups is not None:
         what = f"the groups found, cut at {partition.max(initial=-1) + 1} groups, nearest to {wanted.n_groups}"
         logger.info("%s: %s", run.groups, what)
-    return _Found(_clusters(groups.labels, partition), None, what)
+    return _Found(clusters_of(groups.labels, partition), None, what)
 
 
 def _history_clusters(path: Path, iteration: int | Literal["best"]) -> _Found:
@@ -134,7 +138,7 @@ def _history_clusters(path: Path, iteration: int | Literal["best"]) -> _Found:
     except SPDError as error:
         hint = "; give a number to --iteration" if iteration == "best" else ""
         raise SPDError(f"{path}: {error}{hint}") from error
-    return _Found(_clusters(history.labels, history.partition_after(n_merges)), n_merges)
+    return _Found(clusters_of(history.labels, history.partition_after(n_merges)), n_merges)
 
 
 def _ensemble_mapping(paths: EnsemblePaths, wanted: _Wanted, run_idx: int | None, notes: str) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def _member_clusters(paths: EnsemblePaths, meta: dict[str, Any], wanted: _Wanted
     states = _merge_array(paths, len(labels), len(known))[known.index(run_idx)]
     n_iters = int((states >= 0).all(axis=1).sum())  # goodfire-ai/spd fills rows beyond a member's last merge with -1
     index = _checked_iteration(wanted.iteration, n_iters, str(paths.merge_array))
-    return _Found(_clusters(labels, states[index]), index + 1)
+    return _Found(clusters_of(labels, states[index]), index + 1)
 
 
 def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
@@ -182,9 +186,9 @@ def _consensus_clusters(paths: EnsemblePaths, wanted: _Wanted) -> _Found:
     if isinstance(wanted.iteration, int):
         _, ensemble = read_ensemble(paths)
         index = _checked_iteration(wanted.iteration, ensemble.n_iters_min, str(paths.directory))
-        return _Found(_new_consensus(cut_ensemble(paths, Cut(iteration=index))), index + 1)
+        return _Found(_new_consensus(cut_members(list(ensemble), Cut(iteration=index))), index + 1)
     what = f"consensus partition; members cut at {wanted.cut}" if wanted.cut.is_found else ""
-    if wanted.cut in (Cut(), FOUND_GROUPS):
+    if wanted.cut in (Cut(), FOUND_GROUPS) and not isinstance(paths, ForeignEnsemble):
         stored = _stored_consensus(paths, wanted.cut)
         if stored is not None:
             return _Found(stored, None, what)
@@ -217,14 +221,7 @@ def _stored_consensus(paths: EnsemblePaths, cut: Cut) -> Clusters | None:
 
 def _new_consensus(cuts: MemberCuts) -> Clusters:
     consensus = find_consensus(cuts)
-    return _clusters(consensus.labels, consensus.consensus)
-
-
-def _is_registered(paths: EnsemblePaths) -> bool:
-    try:
-        return bool(registered_members(paths))
-    except SPDError:
-        return False
+    return clusters_of(consensus.labels, consensus.consensus)
 
 
 def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
@@ -236,20 +233,11 @@ def _metadata(paths: EnsemblePaths) -> dict[str, Any]:
     return {"component_labels": ensemble.component_labels, "members": indices}
 
 
-def _clusters(labels: list[str], group_idxs: np.ndarray) -> Clusters:
-    """{label: index of its group, None when the component is alone}."""
-    _, position, sizes = np.unique(group_idxs, return_inverse=True, return_counts=True)
-    is_alone = sizes[position] == 1
-    return {
-        label: None if alone else int(group) for label, group, alone in zip(labels, group_idxs, is_alone, strict=True)
-    }
-
-
 def _checked_iteration(iteration: int, n_iterations: int, where: str) -> int:
-    if not -n_iterations <= iteration < n_iterations:
-        existing = f"they are 0 .. {n_iterations - 1}" if n_iterations else "no merge was made"
-        raise SPDError(f"{where}: there is no iteration {iteration}, {existing}")
-    return iteration % n_iterations
+    try:
+        return checked_iteration(iteration, n_iterations)
+    except SPDError as error:
+        raise SPDError(f"{where}: {error}") from error
 
 
 def _member_indices(meta: dict[str, Any]) -> list[int]:
@@ -262,6 +250,8 @@ def _member_indices(meta: dict[str, Any]) -> list[int]:
 
 def _member_runs(paths: EnsemblePaths, meta: dict[str, Any]) -> dict[int, RunPaths]:
     """By index: from the metadata, or from the registry, which is all that goodfire-ai/spd writes; {} without both."""
+    if isinstance(paths, ForeignEnsemble):
+        return paths.checked_runs()
     members = meta.get("members")
     if isinstance(members, list):
         return {int(member["idx"]): paths.run(str(member["clustering_run_id"])) for member in members}
@@ -287,14 +277,5 @@ def _merge_array(paths: EnsemblePaths, n_components: int, n_members: int) -> np.
 
 
 def _spd_run(*configs: Path) -> str | None:
-    """What the first config that is there says; None, with a warning, where there is none."""
-    problem = f"{configs[0]}: not found"
-    for path in configs:
-        try:
-            return ClusteringRunConfig.from_file(path).spd_run
-        except MissingFileError:
-            continue
-        except ConfigError as error:
-            problem = str(error)
-    logger.warning("%s, so spd_run is null", problem)
-    return None
+    """What the first config that is there says, else the harvests; None, with a warning, where nothing does."""
+    return model_of([config.parent for config in configs])

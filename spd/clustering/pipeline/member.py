@@ -13,7 +13,7 @@ from spd.clustering.pipeline.members import source_fingerprints
 from spd.clustering.pipeline.run_record import begin_record, is_whole
 from spd.clustering.pipeline.run_state import clear_half_written, has_saved_memberships, recorded, working_on
 from spd.clustering.pipeline.sources import MembershipSource, Progress, open_source
-from spd.clustering.storage import EnsemblePaths, RunPaths, new_run_id
+from spd.clustering.storage import EnsemblePaths, RunPaths
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def run_member(
     if member is not None:
         idx, run_id = member.idx, member.run_id
     else:
-        run_id = new_run_id()
+        run_id = RunPaths.new_id()
         given, idx = idx, register_clustering_run(ensemble_id, run_id)
         if given not in (None, idx):
             logger.warning(

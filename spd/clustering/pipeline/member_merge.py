@@ -24,6 +24,7 @@ from spd.clustering.pipeline.found_groups import describe_groups_found, save_fou
 from spd.clustering.pipeline.run_record import complete_record
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.pipeline.sources import task_name
+from spd.clustering.plotting.figures import save_run_figures
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.observer import RunTracker
@@ -68,7 +69,7 @@ def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = 
 
     Raises:
         SPDError: memberships cannot be read, or a file cannot be written.
-        KeyboardInterrupt: the run was stopped; the merge's checkpoint is saved, the groups are found anew.
+        KeyboardInterrupt: the run was stopped; the merge's checkpoint is saved, the groups are found again.
     """
     with working_on(paths):
         if is_finished(paths):
@@ -128,7 +129,7 @@ def _merge(
     try:
         history = merge()
     except DamagedFileError as error:
-        logger.warning("the merge starts anew: %s", error)
+        logger.warning("the merge starts again: %s", error)
         paths.checkpoint_merge.unlink(missing_ok=True)
         history = merge()
     if not history.is_complete:
@@ -151,7 +152,5 @@ def _log_result(history: MergeHistory, memberships: Memberships, seconds: float)
 
 def _plot(paths: RunPaths, history: MergeHistory, memberships: Memberships) -> None:
     """What cannot be drawn is worth a warning; what cannot be written fails the run, and the next call will do it."""
-    from spd.clustering.plotting.figures import save_run_figures
-
     with best_effort("the figures of a run"):
         save_run_figures(paths.plots, history, memberships)

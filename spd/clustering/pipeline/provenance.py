@@ -41,9 +41,11 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises:
-        MissingFileError: there is none: the files are of an older version of this program, or of another.
-        DamagedFileError: it cannot be read.
+        """The manifest in a file.
+
+        Raises:
+            MissingFileError: there is none: the files are of an older version of this program, or of another.
+            DamagedFileError: it cannot be read.
         """
         content = read_json(path, required=["schema_version", "settings", "sources", "files"])
         parts = [content[name] for name in ("settings", "sources", "files")]
@@ -52,8 +54,10 @@ class Manifest:
         return cls(*parts)
 
     def write(self, path: Path) -> None:
-        """Raises:
-        SPDError: it cannot be written.
+        """Write it, whole or not at all.
+
+        Raises:
+            SPDError: it cannot be written.
         """
         write_json(path, {"schema_version": _SCHEMA_VERSION, **asdict(self)})
 

@@ -3,6 +3,7 @@
 1. An array of members, one task each (several arrays where SLURM limits their size).
 2. A job for each distance method, after all members have ended, in whatever way: it compares those that succeeded.
 3. The stable groups, after all distances have ended.
+4. The report, after the stable groups: the only one of the later jobs that runs the model. Nothing waits for it.
 
 Dependents use `afterany` and check for themselves what is there, so that no job waits for what cannot happen.
 """
@@ -29,10 +30,11 @@ from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.members import ADDED_BY_HAND, unfinished_members
 from spd.clustering.pipeline.provenance import Fingerprints
+from spd.clustering.pipeline.report_step import report_arguments, report_state
 from spd.clustering.pipeline.run_state import is_finished, member_name
 from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.storage import EnsemblePaths, new_ensemble_id, sbatch_scripts_dir, slurm_logs_dir
+from spd.clustering.storage import EnsemblePaths, sbatch_scripts_dir, slurm_logs_dir
 from spd.errors import MemberFailedError, SPDError
 from spd.files.checked import read_json
 from spd.settings import REPO_ROOT, spd_out_dir
@@ -88,6 +90,11 @@ class Renderer:
         """The job that finds the stable groups."""
         command = self._command("calc_consensus", *self._require_all())
         return render_job(self._name("consensus"), command, self._resources(), self._setting())
+
+    def report(self) -> JobScript:
+        """The job that makes the report; it has what the members' tasks have, since it runs the model."""
+        command = [sys.executable, *report_arguments(self.paths), "--again"]
+        return render_job(self._name("report"), command, self._resources(self.config.slurm_gpus), self._setting())
 
     def _member_command(self, idx: int) -> list[str]:
         config = ["--config", str(self.paths.clustering_run_config)]
@@ -176,16 +183,25 @@ class _Submission:
         """Submit arrays for the members in `todo`, then what depends on them and on the arrays in `before`."""
         paths, config = self._pipeline.paths, self._pipeline.config
         arrays = [*before, *self._submit_arrays([member.idx for member in todo])]
-        if len(self._pipeline.members()) == 1:
-            return
+        is_one = len(self._pipeline.members()) == 1
+        consensus = [] if is_one else self._submit_comparison(arrays, everything=everything)
+        if config.report and (everything or consensus or report_state(paths) != "current"):
+            self._add(as_ensemble_job("report", self._submit(self._renderer.report(), consensus or arrays)))
+
+    def _submit_comparison(self, arrays: list[str], *, everything: bool) -> list[str]:
+        """The distances and the stable groups; the id of the latter's job, unless they are current."""
+        paths, config = self._pipeline.paths, self._pipeline.config
         methods = [name for name in config.distances_methods if everything or not distances_are_current(paths, name)]
         distances = []
         for method in methods:
             job = self._submit(self._renderer.distances(method), arrays)
             self._add(as_ensemble_job("distances", job, method=method))
             distances.append(job.job_id)
-        if distances or not stable_groups_are_current(paths):
-            self._add(as_ensemble_job("consensus", self._submit(self._renderer.consensus(), distances or arrays)))
+        if not distances and stable_groups_are_current(paths):
+            return []
+        job = self._submit(self._renderer.consensus(), distances or arrays)
+        self._add(as_ensemble_job("consensus", job))
+        return [job.job_id]
 
     def _submit_arrays(self, idxs: list[int]) -> list[str]:
         paths = self._pipeline.paths
@@ -241,11 +257,13 @@ def _submitted_text(paths: EnsemblePaths, jobs: list[EnsembleJob]) -> str:
 
 def describe_submission(config: ClusteringPipelineConfig) -> str:
     """All scripts that a submission would hand to sbatch, one after the other; the ensemble id is an example."""
-    renderer = Renderer(EnsemblePaths(new_ensemble_id()), config, REPO_ROOT)
+    renderer = Renderer(EnsemblePaths.new(), config, REPO_ROOT)
     max_array_size = slurm.max_array_size()
     arrays = renderer.arrays(list(range(config.n_runs)), max_array_size)
     scripts: list[tuple[str, JobScript]] = [("at once", array.script) for array in arrays]
     if config.n_runs > 1:
         scripts += [("after the members", renderer.distances(method)) for method in config.distances_methods]
         scripts += [("after the distances", renderer.consensus())]
+    if config.report:
+        scripts += [("after the stable groups" if config.n_runs > 1 else "after the member", renderer.report())]
     return "\n".join(f"# --- {script.name} ({when})\n{script.text}" for when, script in scripts)

@@ -14,7 +14,7 @@ from spd.files.checked import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-JobKind = Literal["members", "distances", "consensus"]
+JobKind = Literal["members", "distances", "consensus", "report"]
 
 
 @dataclass(frozen=True)

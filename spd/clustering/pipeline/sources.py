@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.harvest.from_file import activations_file, count_samples, label_file, read_activations
+from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
+from spd.clustering.harvest.saved import SavedHarvest, find_harvest
+from spd.clustering.memberships import Memberships
 from spd.errors import SPDError
 from spd.files.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
-    from spd.clustering.harvest.saved import SavedHarvest
-    from spd.clustering.memberships import Memberships
     from spd.models.component_model import ComponentModel
 
 Progress = Callable[[int], None]
@@ -51,7 +55,7 @@ class MembershipSource(Protocol):
         """
         ...
 
-    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
+    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         """Which component is active on which sample, for this member's samples.
 
         Args:
@@ -72,8 +76,6 @@ def open_source(config: ClusteringRunConfig) -> MembershipSource:
     if config.model_path is not None:
         return ModelSource(config.model_path)
     assert config.activations_path is not None, "a config names one of the two"
-    from spd.clustering.harvest.saved import SavedHarvest, find_harvest
-
     path = Path(config.activations_path).expanduser()
     harvest = find_harvest(path)
     return MatrixSource(path) if harvest is None else SavedHarvestSource(SavedHarvest(harvest))
@@ -118,8 +120,7 @@ class ModelSource:
         paths = (self._info.files.config_path, self._info.checkpoint_path)
         return {str(path): fingerprint(path) for path in paths}
 
-    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
-        from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
+    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         from spd.data import iter_batches
 
         model = self._load()
@@ -149,22 +150,20 @@ class _SharedSamples:
         """What of a config decides the shared samples."""
         raise NotImplementedError
 
-    def _read(self, config: ClusteringRunConfig) -> "Memberships":
+    def _read(self, config: ClusteringRunConfig) -> Memberships:
         raise NotImplementedError
 
     def load(self, config: ClusteringRunConfig) -> None:
         self._load(config)
 
-    def _load(self, config: ClusteringRunConfig) -> "Memberships":
+    def _load(self, config: ClusteringRunConfig) -> Memberships:
         needs = self._needs(config)
         if self._loaded is None or self._loaded[0] != needs:
             self._loaded = None  # the old ones are gone before the new ones are read
             self._loaded = (needs, self._read(config))
         return self._loaded[1]
 
-    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> "Memberships":
-        import numpy as np
-
+    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         memberships = self._load(config)
         if config.ensemble_id is None and not self._bootstrap:
             return memberships
@@ -182,14 +181,10 @@ class MatrixSource(_SharedSamples):
     """
 
     def __init__(self, path: Path) -> None:
-        from spd.clustering.harvest.from_file import activations_file
-
         super().__init__()
         self._path = activations_file(path)
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        from spd.clustering.harvest.from_file import count_samples
-
         n_samples = count_samples(self._path)
         limit = min(config.batch_size, config.n_tokens or config.batch_size)
         return None if n_samples is None else min(n_samples, limit)
@@ -198,17 +193,13 @@ class MatrixSource(_SharedSamples):
         return config
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        from spd.clustering.harvest.from_file import label_file
-
         paths = [path for path in (self._path, label_file(self._path)) if path.is_file()]
         return {str(path): fingerprint(path) for path in paths}
 
     def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
         return config.batch_size, config.n_tokens, config.merge_config, config.filter_dead_stat
 
-    def _read(self, config: ClusteringRunConfig) -> "Memberships":
-        from spd.clustering.harvest.from_file import read_activations
-
+    def _read(self, config: ClusteringRunConfig) -> Memberships:
         return read_activations(self._path, config)
 
 
@@ -220,7 +211,7 @@ class SavedHarvestSource(_SharedSamples):
         bootstrap: see _SharedSamples.
     """
 
-    def __init__(self, harvest: "SavedHarvest", *, bootstrap: bool = False) -> None:
+    def __init__(self, harvest: SavedHarvest, *, bootstrap: bool = False) -> None:
         super().__init__(bootstrap=bootstrap)
         self._harvest = harvest
 
@@ -236,7 +227,7 @@ class SavedHarvestSource(_SharedSamples):
     def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
         return ()
 
-    def _read(self, config: ClusteringRunConfig) -> "Memberships":
+    def _read(self, config: ClusteringRunConfig) -> Memberships:
         return self._harvest.load()
 
 

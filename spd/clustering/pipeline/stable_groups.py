@@ -6,7 +6,7 @@ what their histories agree on at a cut.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from spd.clustering.pipeline.comparison import (
     record_product,
 )
 from spd.clustering.pipeline.ensemble import stored_run_config
+from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, ensemble_model, output_of
 from spd.clustering.pipeline.found_groups import groups_fingerprints, read_members_groups
 from spd.clustering.pipeline.provenance import Fingerprints, read_manifest
+from spd.clustering.plotting import coassociation, stability
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import EnsemblePaths
 from spd.clustering.tracking.ensemble import track_ensemble
@@ -56,12 +58,17 @@ class StableGroupsSettings:
 
 
 def write_stable_groups(
-    paths: EnsemblePaths, settings: StableGroupsSettings | None = None, *, require_all: bool = False
+    paths: EnsemblePaths,
+    settings: StableGroupsSettings | None = None,
+    *,
+    require_all: bool = False,
+    output: Path | None = None,
 ) -> consensus.StableGroups:
     """Find the stable groups of an ensemble's finished members and write all files.
 
     Args:
         settings: None: the defaults.
+        output: the directory to write into; None: the ensemble's own.
 
     Returns:
         The content of stable_groups.json.
@@ -71,23 +78,23 @@ def write_stable_groups(
             written.
     """
     settings = settings or StableGroupsSettings()
+    target = output_of(paths, output)
+    files = _files(target)
+    if output is not None or isinstance(paths, ForeignEnsemble):
+        check_replaceable(target, STABLE_GROUPS, files)
     members, ensemble = read_ensemble(paths, require_all=require_all)
     sources = _sources(paths, members)
     cut, groups = _groups_to_cut(paths, members, list(ensemble), settings.cut)
-    config = stored_run_config(paths)
     content = write_stable_groups_of(
-        paths.directory,
+        target.directory,
         list(ensemble),
         run_ids=[member.run_id for member in members],
         ensemble_id=paths.ensemble_id,
-        spd_run=config.spd_run if config else None,
-        cut=cut,
+        spd_run=ensemble_model(paths),
+        settings=replace(settings, cut=cut),
         groups=groups,
-        threshold=settings.threshold,
     )
-    files = [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping]
-    figures = [paths.plots / name for name in FIGURES]
-    record_product(paths, STABLE_GROUPS, settings.as_json(), sources, [*files, *figures])
+    record_product(target, STABLE_GROUPS, settings.as_json(), sources, files)
     return content
 
 
@@ -144,19 +151,18 @@ def write_stable_groups_of(
     run_ids: list[str] | None = None,
     ensemble_id: str | None = None,
     spd_run: str | None = None,
-    cut: consensus.Cut | None = None,
+    settings: StableGroupsSettings = StableGroupsSettings(),
     groups: Sequence[Groups] | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
 ) -> consensus.StableGroups:
     """The same for histories that are at hand, into any directory.
 
     Args:
-        cut: None: each history at its own MDL minimum.
+        settings: without a cut: each history at its own MDL minimum.
         groups: the members' found groups, where the cut asks for them.
     """
     paths = EnsemblePaths.at(directory)
-    cuts = consensus.cut_members(histories, cut or consensus.Cut(), groups)
-    found = consensus.find_consensus(cuts, threshold, run_ids)
+    cuts = consensus.cut_members(histories, settings.cut or consensus.Cut(), groups)
+    found = consensus.find_consensus(cuts, settings.threshold, run_ids)
     agreement = consensus.agreement_along_iterations(histories)
     consensus.write_stable_groups(paths.stable_groups, found, agreement, ensemble_id)
     content = consensus.read_stable_groups(paths.stable_groups)
@@ -188,9 +194,12 @@ def stable_groups_state(paths: EnsemblePaths) -> ProductState:
     return product_state(paths, STABLE_GROUPS, sources=_sources(paths, finished_members(paths)))
 
 
-def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
-    from spd.clustering.plotting import coassociation, stability
+def _files(paths: EnsemblePaths) -> list[Path]:
+    figures = [paths.plots / name for name in FIGURES]
+    return [paths.stable_groups, paths.stable_groups_table, paths.consensus_mapping, *figures]
 
+
+def _save_figures(directory: Path, content: consensus.StableGroups, found: consensus.Consensus) -> None:
     stability.save_stability_figure(directory / FIGURES[0], content)
     table = (found.coassociation, found.consensus, found.stable, found.labels)
     views = [coassociation.overview(*table), coassociation.zoom(*table, found.consensus_stats.mean)]

@@ -19,6 +19,7 @@ from spd.clustering.pipeline.comparison import (
     registered_members,
 )
 from spd.clustering.pipeline.found_groups import read_found_groups
+from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_state import is_finished
 from spd.clustering.pipeline.slurm_jobs import jobs_table
 from spd.clustering.pipeline.stable_groups import stable_groups_state
@@ -32,7 +33,7 @@ _HEADER = ("member", "run", "state", "components", "merges", "groups found", "by
 
 
 @dataclass(frozen=True)
-class MemberRow:
+class SummaryRow:
     """One member, as much as is known of it.
 
     Attributes:
@@ -60,17 +61,17 @@ class MemberRow:
         return (str(self.idx), self.run_id, self.state, *texts, self.note)
 
 
-def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
+def member_row(paths: RunPaths, member: RegisteredMember) -> SummaryRow:
     """The row of a member: from its history if it is finished, otherwise from the registry and its last metrics."""
     if not is_finished(paths):
         if member.state == "done":
-            return MemberRow(member.idx, member.run_id, "damaged", note=_what_is_gone(paths))
-        return MemberRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
+            return SummaryRow(member.idx, member.run_id, "damaged", note=_what_is_gone(paths))
+        return SummaryRow(member.idx, member.run_id, member.state, note=_progress(paths, member))
     try:
         history = MergeHistory.read(paths.history)
     except SPDError as error:
-        return MemberRow(member.idx, member.run_id, "damaged", note=str(error))
-    row = MemberRow(member.idx, member.run_id, "done", history.c_components, len(history))
+        return SummaryRow(member.idx, member.run_id, "damaged", note=str(error))
+    row = SummaryRow(member.idx, member.run_id, "done", history.c_components, len(history))
     if history.initial_mdl_loss_norm is None:
         row = replace(row, note="made by a program that keeps no MDL")
     else:
@@ -79,7 +80,7 @@ def member_row(paths: RunPaths, member: RegisteredMember) -> MemberRow:
     return _with_groups(row, paths, history)
 
 
-def _with_groups(row: MemberRow, paths: RunPaths, history: MergeHistory) -> MemberRow:
+def _with_groups(row: SummaryRow, paths: RunPaths, history: MergeHistory) -> SummaryRow:
     """Runs of older versions have no found groups: their place stays empty."""
     if not paths.groups.is_file():
         return row
@@ -172,5 +173,15 @@ def _places(paths: EnsemblePaths) -> list[str]:
     ]
     if paths.stable_groups.is_file():
         places.append(("stable groups", paths.stable_groups, "pictures in plots/"))
+    if paths.report.is_file():
+        places.append(("report", paths.report, _report_note(paths)))
     width = max(len(name) for name, _, _ in places)
     return [f"{name:<{width}}  {place}  ({what})" for name, place, what in places]
+
+
+def _report_note(paths: EnsemblePaths) -> str:
+    try:
+        is_stale = report_state(paths) == "stale"
+    except SPDError as error:
+        return str(error)
+    return OUT_OF_DATE if is_stale else "open it in a browser: what each group does"

@@ -12,6 +12,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.sources import open_source
 from spd.clustering.pipeline.stable_groups import write_stable_groups_of
 from spd.clustering.plotting.style import best_effort
+from spd.clustering.plotting.sweep import save_sweep_figure
 from spd.clustering.storage import SweepPaths
 from spd.files.checked import write_json
 from spd.files.csv_table import write_csv
@@ -73,8 +74,6 @@ def run_sweep(
     }
     write_json(paths.results, content)
     _write_table(paths.table, results)
-    from spd.clustering.plotting.sweep import save_sweep_figure
-
     with best_effort("the figure of the sweep"):
         save_sweep_figure(paths.figure, content["results"], content["recommended_alpha"], content["candidates"])
     if advice.alpha is not None:

@@ -16,6 +16,7 @@ from spd.clustering.report.grouping import Grouping, from_groups, from_history, 
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from spd.errors import MissingFileError, SPDError
 from spd.files.checked import read_json
+from spd.files.fingerprint import fingerprint
 
 Kind = Literal["ensemble", "run", "harvest"]
 
@@ -89,6 +90,11 @@ def read_mapping(path: Path) -> Grouping:
 def _no_directory(directory: Path, run: RunPaths, ensemble: EnsemblePaths, harvest: HarvestPaths) -> SPDError:
     if not directory.is_dir():
         return MissingFileError(f"{directory}: does not exist; expected the directory of a finished run or an ensemble")
+    if ensemble.pipeline_config.is_file():
+        return MissingFileError(
+            f"{directory}: is an ensemble without {ensemble.stable_groups.name} (fewer than two members are finished): "
+            f"expected it compared, or the directory of a member, {ensemble.root / RunPaths.folder}/<run>"
+        )
     if run.checkpoint.exists() or run.config.is_file():
         return MissingFileError(
             f"{directory}: holds no {run.history.name}: expected the directory of a finished run or of an ensemble"
@@ -126,15 +132,19 @@ def _best(history: MergeHistory) -> tuple[int, str]:
 
 
 def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
-    config, missing = _config(paths.clustering_run_config)
     if not paths.stable_groups.is_file():
+        config, _ = _config(paths.clustering_run_config)
         if not has_mapping:
             raise MissingFileError(
                 f"{paths.directory}: holds no {paths.stable_groups.name}: make it by python -m "
                 f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
             )
         return Opened(paths.directory, "ensemble", from_mapping({"none": None}, ""), config, settings=_settings(config))
+    if not has_mapping:
+        _check_members(paths)
     content = read_stable_groups(paths.stable_groups)
+    runs = [paths.run(str(member["run_id"])) for member in content["members"] if member.get("run_id")]
+    config, missing = _config(paths.clustering_run_config, *(run.config for run in runs))
     grouping = consensus_grouping(content)
     summary = content["summary"]
     settings = _settings(config) | {
@@ -157,6 +167,27 @@ def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
         _agreement(content.get("agreement")),
         missing + absent,
     )
+
+
+def _check_members(paths: EnsemblePaths) -> None:
+    """Whether the stable groups are of the members as they are now, as far as their manifest says; a member whose
+    history is gone is no error.
+
+    Raises:
+        SPDError: one was made again since.
+    """
+    try:
+        made_from = read_json(paths.manifest("stable_groups"), required=["sources"])["sources"]
+    except SPDError:
+        return  # of an older version, or of another program
+    for source, expected in dict(made_from).items():  # a run's id is its history, <run id>/groups.json are its groups
+        run_id, _, name = source.partition("/")
+        path = paths.run(run_id).groups if name else paths.run(run_id).history
+        if path.is_file() and fingerprint(path) != expected:
+            raise SPDError(
+                f"{paths.stable_groups}: is of another {path.name} of {run_id} than now: make it again by python -m "
+                f"spd.clustering.scripts.calc_consensus --pipeline-run-id {paths.ensemble_id}"
+            )
 
 
 def consensus_grouping(content: Mapping[str, Any]) -> Grouping:
@@ -205,9 +236,15 @@ def _agreement(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _config(path: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+def _config(path: Path, *others: Path) -> tuple[ClusteringRunConfig | None, tuple[str, ...]]:
+    """The config, or the first that can be read of the members', which an ensemble put together by hand has only."""
     if path.is_file():
         return ClusteringRunConfig.from_file(path), ()
+    for other in others:
+        try:
+            return ClusteringRunConfig.from_file(other), ()
+        except SPDError:  # none, or another program's, of another form
+            continue
     return None, (f"{path.name} is missing, so the model is not known: the page has no contexts.",)
 
 

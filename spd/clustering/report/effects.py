@@ -10,8 +10,6 @@ A group is `specific` when its ablation changes the output where it fires at lea
 more than the ablation of any control does there.
 """
 
-import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,10 +18,8 @@ import numpy as np
 
 from spd.clustering.labels import split_label
 from spd.clustering.report.grouping import Grouping
+from spd.clustering.report.progress import Progress, Show
 from spd.clustering.report.samples import Samples, firing_of
-from spd.text import duration
-
-logger = logging.getLogger(__name__)
 
 N_CONTROLS = 5
 RATIO = 3.0
@@ -32,7 +28,6 @@ WEAK = {"kl": 1e-3, "mse": 1e-7}
 N_OUTPUTS = 8
 _NEAREST = 8
 """A control's component is drawn from so many of the nearest firing rates."""
-_SECONDS_BETWEEN_REPORTS = 10
 
 ComponentSet = Mapping[str, Sequence[int]]
 UNITS = {"kl": "KL from the unablated model, nats a token", "mse": "mean squared error of the output"}
@@ -83,11 +78,13 @@ def measure_effects(
     *,
     n_items: int = 32,
     seed: int = 0,
+    show: Show | None = None,
 ) -> dict[int, dict[str, Any]]:
     """The effect of each of these groups (places in the grouping); those that never fire have none.
 
     Args:
         n_items: items that a group is looked at on.
+        show: takes lines of progress.
 
     Returns:
         By place {unit, verdict, why, n_firing, n_elsewhere, ablate: {firing, elsewhere, controls: [{firing,
@@ -101,7 +98,7 @@ def measure_effects(
     sets = [one for plan in plans for one in plan.sets]
     ablate_rows, keep_rows = _rows(plans, with_buckets=True), _rows(plans, with_buckets=False)
     n_rows = 2 * len(ablate_rows.items)
-    report = _Progress(n_rows, len(plans))
+    report = Progress(f"effects of {len(plans)} groups", n_rows, show, announce=True)
     ablated, changed = model.changes(samples, sets, ablate_rows, keep=False, progress=report)
     kept, _ = model.changes(samples, sets, keep_rows, keep=True, progress=report)
     found, start = {}, 0
@@ -239,28 +236,6 @@ def _outputs(change: np.ndarray, kind: str) -> dict[str, Any]:
         "loses": [[int(at), _number(change[at])] for at in order[:N_OUTPUTS] if change[at] > 0],
         "gains": [[int(at), _number(-change[at])] for at in order[::-1][:N_OUTPUTS] if change[at] < 0],
     }
-
-
-class _Progress:
-    """Says how long the effects take, once some rows are done, and how far they are."""
-
-    def __init__(self, n_rows: int, n_groups: int) -> None:
-        self._n_rows, self._n_groups = n_rows, n_groups
-        self._done = 0
-        self._started = time.monotonic()
-        self._reported: float | None = None
-
-    def __call__(self, n_rows: int) -> None:
-        self._done += n_rows
-        now = time.monotonic()
-        left = (now - self._started) * (self._n_rows / self._done - 1)
-        if self._reported is None:
-            logger.info("effects of %d groups: about %s", self._n_groups, duration(left))
-        elif now - self._reported > _SECONDS_BETWEEN_REPORTS:
-            logger.info("effects: %.0f%% done, %s left", 100 * self._done / self._n_rows, duration(left))
-        else:
-            return
-        self._reported = now
 
 
 def _number(value: float) -> float:

@@ -7,13 +7,12 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from spd.clustering.consensus.mapping_form import MappingFormat, in_format
 from spd.errors import ConfigError
 from spd.files.checked import read_json
 from spd.files.csv_table import quoting_of
-
-MappingFormat = Literal["spd", "pd"]
 
 _COLUMNS = (
     "id", "hash", "label", "verdict", "confidence", "size", "firing_rate", "token_entropy", "modules", "mostly_on",
@@ -82,7 +81,7 @@ def mapping(content: Mapping[str, Any], format: MappingFormat = "spd") -> dict[s
         for group in content["groups"]
         for member in group["members"]
     }
-    model = {"spd_run" if format == "spd" else "pd_run": content["model"].get("run")}
+    model = {"spd_run": content["model"].get("run")}
     notes = settings["groups"] + "".join(f"; {group}: {label}" for group, label in named)
     ordered = {label: clusters[label] for label in content["components"]["labels"]}
     if "ensemble" in settings:
@@ -91,7 +90,7 @@ def mapping(content: Mapping[str, Any], format: MappingFormat = "spd") -> dict[s
         n_merges = settings.get("n_merges")
         iteration = n_merges - 1 if n_merges else None
         head = {"clustering_run_id": settings.get("run"), "notes": notes, **model, "iteration": iteration}
-    return head | {"clusters": ordered}
+    return in_format(head | {"clusters": ordered}, format)
 
 
 def neuronpedia_link(name: str, labels: list[str], names: NeuronpediaNames) -> str | None:

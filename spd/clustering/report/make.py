@@ -14,7 +14,9 @@ from spd.clustering.report.exports import NeuronpediaNames, groups_csv, mapping,
 from spd.clustering.report.labels_file import read_labels, read_sample_texts
 from spd.clustering.report.limits import Limits
 from spd.clustering.report.page import render_page, too_large
-from spd.clustering.report.samples import Samples
+from spd.clustering.report.progress import Show
+from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
 from spd.files.checked import write_json
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 N_SAMPLES = 131_072
 N_EFFECTS = 20
+_N_FIRST = 1024
+"""Rows of a matrix that tell how many of them fit memory."""
 SOFT_THRESHOLD = 0.01
 """Active above it, where the clustering had no threshold."""
 _SMALLER = (Limits(12, 3, 2), Limits(10, 2, 1), Limits(6, 1, 0), Limits(3, 0, 0))
@@ -41,7 +45,8 @@ class ReportOptions:
         samples: texts of a matrix's samples.
         mapping: groups that are taken instead of the directory's own.
         n_effects: for how many of the largest groups the effect is measured.
-        n_samples: on how many samples (tokens) all is measured.
+        n_samples: on how many samples (tokens) all is measured; None: N_SAMPLES, or all rows of a matrix.
+        within_run: never on more than the clustering run took, so that a report takes no longer than its harvest.
         neuronpedia: names for links; None: no links.
     """
 
@@ -50,19 +55,23 @@ class ReportOptions:
     samples: Path | None = None
     mapping: Path | None = None
     n_effects: int = N_EFFECTS
-    n_samples: int = N_SAMPLES
+    n_samples: int | None = None
+    within_run: bool = False
     neuronpedia: NeuronpediaNames | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (("effects", self.n_effects, 0), ("report-samples", self.n_samples, 1)):
-            if value < least:
+            if value is not None and value < least:
                 raise ConfigError(f"--{name}: must be at least {least}, got {value}")
         if self.output is not None and self.output.name.endswith((".json", ".csv")) and not is_stream(self.output):
             raise ConfigError(f"--output: is a page, such as report.html, with data beside it; got {self.output}")
 
 
-def make_report(directory: Path | str, options: ReportOptions = ReportOptions()) -> Path:
+def make_report(directory: Path | str, options: ReportOptions = ReportOptions(), show: Show | None = None) -> Path:
     """Make the report of an ensemble, a run, or a harvest with a mapping.
+
+    Args:
+        show: takes lines of progress.
 
     Returns:
         The page. Beside it lie `<name>.json`, and groups.csv and groups_mapping.json.
@@ -71,10 +80,21 @@ def make_report(directory: Path | str, options: ReportOptions = ReportOptions())
         SPDError: the directory cannot be reported on, a file of the user's is damaged, or one cannot be written.
             A model that is gone is none: the page then says what is missing.
     """
-    output = options.output or Path(directory).expanduser() / "report.html"
-    if Path(directory).expanduser().is_dir() and not is_stream(output):
+    output = checked_output(Path(directory), options)
+    return write_report(report_content(directory, options, show), output)
+
+
+def checked_output(directory: Path, options: ReportOptions) -> Path:
+    """Where the page of a directory goes, once it is known, before a model is run, that it can be written.
+
+    Raises:
+        SPDError: it cannot.
+    """
+    directory = directory.expanduser()
+    output = options.output or RunPaths.at(directory).report
+    if directory.is_dir() and not is_stream(output):
         check_can_write(output.parent)
-    return write_report(report_content(directory, options), output)
+    return output
 
 
 def write_report(content: dict[str, Any], page_path: Path) -> Path:
@@ -92,17 +112,26 @@ def write_report(content: dict[str, Any], page_path: Path) -> Path:
         content = smaller(content, limits)
         page = render_page(content)
     if not is_stream(page_path):
-        with atomic_write(page_path.with_suffix(".json")) as temporary:
+        json_path, table, mapping_path = files_beside(page_path)
+        with atomic_write(json_path) as temporary:
             temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-        with atomic_write(page_path.parent / "groups.csv") as temporary:
+        with atomic_write(table) as temporary:
             temporary.write_text(groups_csv(content), encoding="utf-8")
-        write_json(page_path.parent / "groups_mapping.json", mapping(content))
+        write_json(mapping_path, mapping(content))
     with atomic_write(page_path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return page_path
 
 
-def report_content(directory: Path | str, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+def files_beside(page_path: Path) -> tuple[Path, Path, Path]:
+    """What is written with a page: its JSON, the table of the groups, their mapping."""
+    directory = page_path.parent
+    return page_path.with_suffix(".json"), directory / "groups.csv", directory / "groups_mapping.json"
+
+
+def report_content(
+    directory: Path | str, options: ReportOptions = ReportOptions(), show: Show | None = None
+) -> dict[str, Any]:
     """The content of report.json, nothing written.
 
     Raises:
@@ -114,7 +143,7 @@ def report_content(directory: Path | str, options: ReportOptions = ReportOptions
     samples, model = None, None
     if opened.config is not None:
         try:
-            samples, model = take_samples(opened, options)
+            samples, model = take_samples(opened, options, show)
         except SPDError as error:
             if options.samples is not None and str(options.samples) in str(error):
                 raise
@@ -123,7 +152,7 @@ def report_content(directory: Path | str, options: ReportOptions = ReportOptions
     effects = {}
     if model is not None and samples is not None and options.n_effects:
         largest = [int(place) for place in opened.grouping.by_size[: options.n_effects]]
-        effects = measure_effects(model, samples, opened.grouping, largest)
+        effects = measure_effects(model, samples, opened.grouping, largest, show=show)
     subject = Subject(
         model=_model(opened, model),
         settings=opened.settings | {"directory": opened.directory.name},
@@ -142,7 +171,9 @@ def report_content(directory: Path | str, options: ReportOptions = ReportOptions
     return content
 
 
-def take_samples(opened: Opened, options: ReportOptions) -> "tuple[Samples, ModelInputs | None]":
+def take_samples(
+    opened: Opened, options: ReportOptions, show: Show | None = None
+) -> "tuple[Samples, ModelInputs | None]":
     """Importances of the directory's components on samples of the model, or of the user's matrix.
 
     Raises:
@@ -158,12 +189,16 @@ def take_samples(opened: Opened, options: ReportOptions) -> "tuple[Samples, Mode
     config = opened.config
     model = ModelInputs.load(opened.config.model_path)
     threshold = opened.config.merge_config.activation_threshold
+    n_samples = options.n_samples or N_SAMPLES
+    if options.within_run:
+        n_samples = min(n_samples, config.batch_size * model.samples_per_item)
     samples = model.samples(
         opened.grouping.labels,
         SOFT_THRESHOLD if threshold is None else threshold,
-        options.n_samples,
+        n_samples,
         seed=config.dataset_seed,
         of_run=RunData(config.batch_size, config.micro_batch_size, config.dataset_streaming),
+        show=show,
     )
     return samples, model
 
@@ -183,8 +218,14 @@ def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportO
     soft = config.merge_config.model_copy(
         update={"activation_threshold": None, "filter_dead_threshold": 0.0, "module_name_filter": None}
     )
-    limit = min(config.batch_size, options.n_samples)
-    found = read_activations(Path(config.activations_path), config.replaced(merge_config=soft, batch_size=limit))
+    path, soft_config = Path(config.activations_path), config.replaced(merge_config=soft)
+    limit = min(config.batch_size, options.n_samples or config.batch_size)
+    found = read_activations(path, soft_config.replaced(batch_size=min(limit, _N_FIRST)))
+    if found.n_samples < limit:
+        fits = max(1, MAX_ENTRIES * found.n_samples // max(found.nnz, 1))
+        if fits < limit:
+            logger.warning("takes %d of %d samples: many components are active at once", fits, limit)
+        found = read_activations(path, soft_config.replaced(batch_size=min(limit, fits)))
     place = {label: at for at, label in enumerate(found.labels)}
     labels = opened.grouping.labels
     lacking = [label for label in labels if label not in place]

@@ -5,8 +5,7 @@ computed; nothing of size samples x components is kept.
 """
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -16,11 +15,11 @@ from spd.clustering.labels import split_label
 from spd.clustering.math.sparse_rows import SparseRows
 from spd.clustering.memberships import Memberships
 from spd.clustering.report.effects import ComponentSet, MaskedRows
-from spd.clustering.report.samples import Samples
+from spd.clustering.report.progress import Progress, Show
+from spd.clustering.report.samples import MAX_ENTRIES, Samples
 from spd.data import iter_batches
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo
-from spd.text import duration
 
 if TYPE_CHECKING:
     import torch
@@ -32,11 +31,8 @@ logger = logging.getLogger(__name__)
 
 FLOOR_RATIO = 0.1
 """Importances below this share of the threshold count as 0: they are many where a sigmoid never reaches 0."""
-MAX_ENTRIES = 128 * 2**20
-"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
 _FLOATS_AT_ONCE = 1 << 24
 """Numbers in a masked pass's output: some arrays of 64 MB."""
-_SECONDS_BETWEEN_REPORTS = 10
 
 
 @dataclass(frozen=True)
@@ -68,8 +64,10 @@ class ModelInputs:
 
     @classmethod
     def load(cls, model_path: str) -> Self:
-        """Raises:
-        SPDError: there is no such run, or it cannot be loaded.
+        """The model of a run, on the accelerator where there is one.
+
+        Raises:
+            SPDError: there is no such run, or it cannot be loaded.
         """
         import torch
 
@@ -83,9 +81,16 @@ class ModelInputs:
     def is_language(self) -> bool:
         return self.info.config.task_config.task_name == "lm"
 
+    @property
+    def samples_per_item(self) -> int:
+        """Tokens of a sequence; a feature vector is one sample."""
+        return (self.info.config.task_config.max_seq_len or 1) if self.is_language else 1
+
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Raises:
-        ConfigError: a label names no component of the model.
+        """Check that the labels are components of the model.
+
+        Raises:
+            ConfigError: a label names no component of the model.
         """
         for label in labels:
             module, index = split_label(label)
@@ -94,7 +99,14 @@ class ModelInputs:
                 raise ConfigError(f"component {label!r} is none of the model's: its modules are {known}")
 
     def samples(
-        self, labels: Sequence[str], threshold: float, n_samples: int, *, seed: int = 0, of_run: RunData | None = None
+        self,
+        labels: Sequence[str],
+        threshold: float,
+        n_samples: int,
+        *,
+        seed: int = 0,
+        of_run: RunData | None = None,
+        show: Show | None = None,
     ) -> Samples:
         """Run the model over some of its data.
 
@@ -105,6 +117,7 @@ class ModelInputs:
             seed: of the data.
             of_run: what the clustering ran on. Where there are fewer items than asked for, or importances depend on the
                 whole batch, exactly these are taken.
+            show: takes lines of progress.
 
         Raises:
             SPDError: the data cannot be used, or a label names no component of the model.
@@ -112,18 +125,19 @@ class ModelInputs:
         self.check_labels(labels)
         of_run = of_run or RunData()
         task = self.info.config.task_config
-        per_item = task.max_seq_len or 1 if self.is_language else 1
-        n_items = -(-n_samples // per_item)
+        n_items = -(-n_samples // self.samples_per_item)
         if self.info.config.attends_over_batch and of_run.n_items is not None:
             n_items = of_run.n_items
         floor = FLOOR_RATIO * threshold
         try:
-            memberships, inputs, order = self._run(list(labels), floor, n_items, seed, of_run)
+            memberships, inputs, order = self._run(list(labels), floor, *self._items(n_items, seed, of_run, show))
         except ConfigError as error:
             if of_run.n_items is None or n_items <= of_run.n_items:
                 raise
             logger.warning("the report uses the %d items of the clustering: %s", of_run.n_items, error)
-            memberships, inputs, order = self._run(list(labels), floor, of_run.n_items, seed, of_run)
+            memberships, inputs, order = self._run(
+                list(labels), floor, *self._items(of_run.n_items, seed, of_run, show)
+            )
         about = {
             "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
             "seed": seed,
@@ -136,34 +150,33 @@ class ModelInputs:
             memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
         )
 
+    def _items(
+        self, n_items: int, seed: int, of_run: RunData, show: Show | None
+    ) -> "tuple[Iterable[torch.Tensor], Progress]":
+        """Batches of the data, and what counts them."""
+        batches = iter_batches(
+            self.info, n_items, seed, micro_batch_size=of_run.micro_batch_size, streaming=of_run.streaming
+        )
+        return batches, Progress(f"running the model on {n_items:,} items", n_items, show)
+
     def _run(
-        self, labels: list[str], floor: float, n_items: int, seed: int, of_run: RunData
+        self, labels: list[str], floor: float, batches: "Iterable[torch.Tensor]", progress: Progress
     ) -> tuple[Memberships, np.ndarray, list[str]]:
         """Memberships of the labels, the items themselves, and the modules in order of execution."""
         from spd.clustering.activations import component_activations
 
-        batches = iter_batches(
-            self.info, n_items, seed, micro_batch_size=of_run.micro_batch_size, streaming=of_run.streaming
-        )
         rows = SparseRows()
         columns: torch.Tensor | None = None
         inputs = []
-        n_items_done = 0
-        started = reported = time.monotonic()
         for batch in batches:
             importances = component_activations(self.model, self.device, batch)
             if columns is None:
                 columns = self._columns(labels, importances)
             _append(rows, importances, columns, floor)
             inputs.append(batch.numpy())
-            n_items_done += len(batch)
-            now = time.monotonic()
-            if now - reported > _SECONDS_BETWEEN_REPORTS:
-                reported = now
-                left = (now - started) * (n_items / n_items_done - 1)
-                logger.info("report: %d of %d items, %s left", n_items_done, n_items, duration(left))
+            progress(len(batch))
             if rows.nnz > MAX_ENTRIES:
-                logger.warning("report: stops after %d samples: many components are active at once", rows.n_rows)
+                logger.warning("stops after %d samples: many components are active at once", rows.n_rows)
                 break
         return Memberships(*rows.finish(), labels), np.concatenate(inputs), list(importances)
 

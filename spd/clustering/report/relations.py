@@ -92,15 +92,12 @@ def groups_around(
     found: list[list[dict[str, Any]]] = []
     block = max(1, min(k, 20_000_000 // max(k, 1)))
     n_counted = counted.shape[1]
-    rates = own / n_counted
     for start in range(0, k, block):
         together = (counted[start : start + block] @ by_sample).tocsr()
         for place in range(together.shape[0]):
             part = slice(together.indptr[place], together.indptr[place + 1])
             found.append(
-                _nearest(
-                    start + place, together.indices[part], together.data[part], own, rates, sizes, alpha, n_counted
-                )
+                _nearest(start + place, together.indices[part], together.data[part], own, sizes, alpha, n_counted)
             )
     return found, step
 
@@ -110,13 +107,13 @@ def _nearest(
     others: np.ndarray,
     both: np.ndarray,
     own: np.ndarray,
-    rates: np.ndarray,
     sizes: np.ndarray,
     alpha: float,
     n_samples: int,
 ) -> list[dict[str, Any]]:
     keep = others != group
     others, both = others[keep], both[keep]
+    rates = own / n_samples
     jaccard = both / (own[group] + own[others] - both)
     best = np.lexsort((others, -jaccard))[:N_AROUND]
     return [

@@ -11,6 +11,9 @@ from spd.clustering.memberships import Memberships
 
 Kind = Literal["language", "toy", "matrix"]
 
+MAX_ENTRIES = 128 * 2**20
+"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:

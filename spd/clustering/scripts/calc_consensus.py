@@ -6,6 +6,7 @@ and prints a summary.
 
 import argparse
 import sys
+from pathlib import Path
 
 from spd.clustering.scripts._command import make_parser, run_command
 
@@ -14,7 +15,7 @@ DEFAULT_THRESHOLD = 0.9
 
 def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.calc_consensus")
-    parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble")
+    parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble: its id or its directory")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--cut",
@@ -36,26 +37,35 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--require-all", action="store_true", help="fail unless all members are finished; default: two are enough"
     )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write into this directory; not given: into the ensemble's own, which is refused where that is another "
+        "program's",
+    )
     return parser
 
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.consensus import Cut, summary_text
+    from spd.clustering.pipeline.foreign import is_registered, open_ensemble, output_of
     from spd.clustering.pipeline.stable_groups import (
         StableGroupsSettings,
         track_stable_groups,
         write_stable_groups,
     )
-    from spd.clustering.storage import EnsemblePaths
 
-    paths = EnsemblePaths(arguments.pipeline_run_id)
+    paths = open_ensemble(arguments.pipeline_run_id)
+    target = output_of(paths, arguments.output)
     cut = Cut(arguments.iteration, arguments.n_groups, is_found=arguments.cut == "groups")
     is_given = arguments.cut is not None or cut != Cut()
     settings = StableGroupsSettings(cut if is_given else None, arguments.threshold)
-    content = write_stable_groups(paths, settings, require_all=arguments.require_all)
-    track_stable_groups(paths)
+    content = write_stable_groups(paths, settings, require_all=arguments.require_all, output=arguments.output)
+    if arguments.output is None and is_registered(paths):
+        track_stable_groups(paths)
     print(summary_text(content))
-    print(f"\n{paths.stable_groups}\n{paths.consensus_mapping}\n{paths.plots}/")
+    print(f"\n{target.stable_groups}\n{target.consensus_mapping}\n{target.plots}/")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,11 +1,13 @@
 """Distances between the members of an ensemble, by one method, at every iteration.
 
-Writes distances_<method>.npz and .png, and ensemble_merge_array.npz with ensemble_meta.json when they are not there.
+Writes distances_<method>.npz and .png, and ensemble_merge_array.npz with ensemble_meta.json when they are not there;
+with --output the distances only.
 """
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from spd.clustering.consts import DISTANCES_METHODS
 from spd.clustering.scripts._command import make_parser, run_command
@@ -13,25 +15,34 @@ from spd.clustering.scripts._command import make_parser, run_command
 
 def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.calc_distances")
-    parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble")
+    parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble: its id or its directory")
     parser.add_argument("--distances-method", required=True, metavar="M", help=", ".join(DISTANCES_METHODS))
     parser.add_argument(
         "--require-all", action="store_true", help="fail unless all members are finished; default: two are enough"
     )
     parser.add_argument("--track-resources", action="store_true", help="print wall time, CPU time and peak memory")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write into this directory; not given: into the ensemble's own, which is refused where that is another "
+        "program's",
+    )
     return parser
 
 
 def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.execution.usage import Usage
     from spd.clustering.pipeline.comparison import calc_distances
+    from spd.clustering.pipeline.foreign import open_ensemble
     from spd.clustering.pipeline.slurm_jobs import mark_lost_members
-    from spd.clustering.storage import EnsemblePaths, checked_method
+    from spd.clustering.storage import checked_method
 
     started = time.monotonic()
-    paths, method = EnsemblePaths(arguments.pipeline_run_id), checked_method(arguments.distances_method)
+    paths, method = open_ensemble(arguments.pipeline_run_id), checked_method(arguments.distances_method)
     mark_lost_members(paths)
-    print(f"{method}: {calc_distances(paths, method, require_all=arguments.require_all)}")
+    written = calc_distances(paths, method, require_all=arguments.require_all, output=arguments.output)
+    print(f"{method}: {written}")
     if arguments.track_resources:
         print(Usage.since(started).line(method))
 

@@ -3,7 +3,7 @@
 1. Run spd/clustering/configs/pipeline_example.yaml into ./demo_out (or SPD_OUT_DIR), unless that was done before.
 2. In this model each feature is computed by components in several layers, so the right groups are known from the
    weights: compare the groups found in each member, those at its MDL minimum, and the consensus with them.
-3. Say where the pictures are.
+3. Say where the pictures are, and last, which page to open.
 """
 
 import argparse
@@ -37,13 +37,14 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"Clustering the bundled example into {spd_out_dir()}. The first run also compiles the kernels.")
     else:
         print(f"Reusing what is there of {pipeline.paths.ensemble_id}, and the compiled kernels.")
-        print(f"To start anew, remove {spd_out_dir()}.")
+        print(f"To start again, remove {spd_out_dir()}.")
     log_to_file(pipeline.paths.log)
     options = LocalOptions(clustering_parallel=True, distances_parallel=True)
     run_local(pipeline, options, open_source(pipeline.run_config))
     print(f"\n{summary_text(pipeline.paths)}\n")
     _print_purity(pipeline)
     _print_pictures(pipeline)
+    _print_page(pipeline)
 
 
 def _find_or_create() -> "tuple[Pipeline, bool]":
@@ -101,6 +102,11 @@ def _print_pictures(pipeline: "Pipeline") -> None:
     for place in places:
         for picture in sorted(place.glob("*.png")):
             print(f"  {_short(picture)}")
+
+
+def _print_page(pipeline: "Pipeline") -> None:
+    if pipeline.paths.report.is_file():
+        print(f"\nWhat each group does: open {_short(pipeline.paths.report)}")
 
 
 def _short(path: Path) -> str:

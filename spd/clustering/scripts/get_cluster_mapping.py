@@ -46,6 +46,9 @@ def make_command_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run-idx", type=int, metavar="J", help="member of the ensemble; not given: the consensus")
     parser.add_argument("--notes", default="", metavar="T", help="free text, kept in the mapping")
+    parser.add_argument(
+        "--format", choices=("spd", "pd"), default="spd", help="name the model under spd_run (default) or pd_run"
+    )
     parser.add_argument("--output", type=Path, metavar="F", help="write to this file; not given: print")
     return parser
 
@@ -60,6 +63,7 @@ def _body(arguments: argparse.Namespace) -> None:
         run_idx=arguments.run_idx,
         notes=arguments.notes,
         n_groups=arguments.groups,
+        format=arguments.format,
     )
     text = json.dumps(mapping, indent=2)
     if arguments.output is None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from spd.clustering.scripts._command import make_parser, run_command
+from spd.errors import ConfigError
 
 
 def make_command_parser() -> argparse.ArgumentParser:
@@ -28,19 +29,29 @@ def make_command_parser() -> argparse.ArgumentParser:
         "--effects", type=int, default=20, metavar="K", help="measure the effect of the K largest groups (default 20)"
     )
     parser.add_argument(
-        "--report-samples", type=int, default=131_072, metavar="N", help="samples to measure on (default 131072)"
+        "--report-samples", type=int, metavar="N", help="samples to measure on (default 131072; of a matrix, all)"
     )
     parser.add_argument(
         "--neuronpedia", type=Path, metavar="F", help='names for links, JSON: {"model_id", "layers": {module: layer}}'
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="of an ensemble: with the flags that its report was made with, and only if it is not current",
     )
     return parser
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.pipeline.report_step import make_report, make_report_again
     from spd.clustering.report.exports import read_neuronpedia_names
-    from spd.clustering.report.make import ReportOptions, make_report
+    from spd.clustering.report.make import ReportOptions
     from spd.files.atomic import is_stream
 
+    if arguments.again:
+        _check_alone(arguments)
+        print(f"open {make_report_again(arguments.directory)}")
+        return
     options = ReportOptions(
         output=arguments.output,
         labels=arguments.labels,
@@ -53,6 +64,13 @@ def _body(arguments: argparse.Namespace) -> None:
     page = make_report(arguments.directory, options)
     if not is_stream(page):
         print(f"open {page}")
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    usual = vars(make_command_parser().parse_args([str(arguments.directory), "--again"]))
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(arguments).items() if value != usual[name]]
+    if given:
+        raise ConfigError(f"--again takes the flags of the report that is there: leave out {', '.join(given)}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -40,10 +40,10 @@ def _body(arguments: argparse.Namespace) -> None:
     if arguments.idx_in_ensemble is not None and ensemble_id is None:
         raise ConfigError("--idx-in-ensemble is an index in an ensemble: give --pipeline-run-id, too")
     from spd.clustering.pipeline.member import run_clustering, run_member
-    from spd.clustering.storage import new_run_id
+    from spd.clustering.storage import RunPaths
 
     if ensemble_id is None:
-        paths = run_clustering(config, new_run_id())
+        paths = run_clustering(config, RunPaths.new_id())
     else:
         paths = run_member(config, ensemble_id, arguments.idx_in_ensemble)
     print(f"clustering run {paths.run_id}: {paths.directory}")

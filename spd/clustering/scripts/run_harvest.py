@@ -35,9 +35,9 @@ def _body(arguments: argparse.Namespace) -> None:
     config = ClusteringRunConfig.from_file(arguments.config)
     config = config.replaced(**given_flags(arguments, "dataset_streaming"))
     from spd.clustering.pipeline.harvest import run_harvest
-    from spd.clustering.storage import new_harvest_id
+    from spd.clustering.storage import HarvestPaths
 
-    paths = run_harvest(config, new_harvest_id())
+    paths = run_harvest(config, HarvestPaths.new_id())
     print(f"harvest {paths.harvest_id}: {paths.directory}")
 
 

@@ -20,7 +20,7 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset-seed", type=int, default=argparse.SUPPRESS, metavar="S", help="of the bootstrap of the samples"
     )
-    parser.add_argument("--bootstrap", action="store_true", help="draw the samples anew, with replacement")
+    parser.add_argument("--bootstrap", action="store_true", help="draw the samples again, with replacement")
     parser.add_argument("--pipeline-run-id", metavar="ID", help="the ensemble that the run is a member of")
     parser.add_argument("--idx-in-ensemble", type=int, metavar="I", help="the member's index in the ensemble")
     for name in ("project", "entity"):
@@ -39,14 +39,14 @@ def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.pipeline.member import run_clustering, run_member
     from spd.clustering.pipeline.sources import SavedHarvestSource
-    from spd.clustering.storage import new_run_id
+    from spd.clustering.storage import RunPaths
 
     harvest = SavedHarvest(locate_harvest(arguments.harvest))
     source = SavedHarvestSource(harvest, bootstrap=arguments.bootstrap)
     changes = given_flags(arguments, "seed", "dataset_seed", "wandb_project", "wandb_entity")
     config = harvest.run_config(given, {"ensemble_id": None, **changes})
     if arguments.pipeline_run_id is None:
-        paths = run_clustering(config, new_run_id(), source=source)
+        paths = run_clustering(config, RunPaths.new_id(), source=source)
     else:
         paths = run_member(config, arguments.pipeline_run_id, arguments.idx_in_ensemble, source=source)
     print(f"clustering run {paths.run_id}: {paths.directory}")

@@ -64,11 +64,12 @@ def _body(arguments: argparse.Namespace) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline import ensemble
-    from spd.clustering.pipeline.sources import open_source
 
     names = ("n_runs", "distances_methods", "wandb_project", "wandb_entity")
     config = ensemble.read_pipeline_config(arguments.config, given_flags(arguments, *names))
     run_config = ensemble.effective_run_config(config, given_flags(arguments, "dataset_streaming"))
+    from spd.clustering.pipeline.sources import open_source  # numba and scipy: not for an error in a config
+
     source = open_source(run_config)
     run_config = source.run_config(run_config)
     if arguments.dry_run:

@@ -1,6 +1,6 @@
 """Which alpha? From one harvest, merges over alphas and seeds, and the alpha at which the groups are stable.
 
-Each seed draws the samples anew (with replacement) and merges until the MDL has passed its minimum. Writes sweep.json,
+Each seed draws the samples again (with replacement) and merges until the MDL has passed its minimum. Writes sweep.json,
 sweep.csv and plots/sweep.png, and, at the recommended alpha, the files of calc_consensus. The recommended alpha has
 the best agreement (corrected for chance) among those whose groups explain samples that were left out.
 

@@ -13,7 +13,7 @@ from spd.clustering.groups import Groups, find_groups
 from spd.clustering.math.merge_paths import component_merges_to_pairs
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
-from spd.clustering.pipeline.stable_groups import write_stable_groups_of
+from spd.clustering.pipeline.stable_groups import StableGroupsSettings, write_stable_groups_of
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 
 
@@ -126,7 +126,7 @@ def test_where_members_are_cut() -> None:
     assert found.cut == "6 groups"
     with pytest.raises(SPDError, match=r"member 0: there is no iteration 5, they are 0 \.\. 4"):
         cut_members(members, Cut(iteration=5))
-    with pytest.raises(SPDError, match="member 0 has 3 to 8 groups, it cannot be cut at 2"):
+    with pytest.raises(SPDError, match=r"member 0: there is no state with 2 groups, the merges of 8 .* down to 3"):
         cut_members(members, Cut(n_groups=2))
     with pytest.raises(SPDError, match="not both"):
         Cut(1, 2)
@@ -223,7 +223,7 @@ def test_golden_ensembles_hold_no_mdl_but_can_be_cut_at_a_number_of_groups(golde
     members = [MergeHistory.read(path) for path in files]
     with pytest.raises(SPDError, match=r"member 0: .* cut at an iteration or a number of groups instead"):
         cut_members(members)
-    content = write_stable_groups_of(tmp_path, members, cut=Cut(n_groups=120))
+    content = write_stable_groups_of(tmp_path, members, settings=StableGroupsSettings(Cut(n_groups=120)))
     assert len(content["components"]) == len({label for history in members for label in history.labels})
     assert content["summary"]["n_stable_groups"] >= 1
     assert content["agreement"]["member_minimum"] is None

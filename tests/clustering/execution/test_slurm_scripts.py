@@ -50,7 +50,12 @@ def distances() -> JobScript:
     return render_job("spd-matching_dist", [PYTHON, "-m", "spd.dist", "it's"], SlurmResources(), SETTING)
 
 
-KEPT_SCRIPTS = {"members.sh": members, "distances.sh": distances}
+def report() -> JobScript:
+    resources = SlurmResources(gpus=1, cpus=8, memory="64G")
+    return render_job("spd-report", [PYTHON, "-m", "spd.report", "/out/e-0123abcd", "--again"], resources, SETTING)
+
+
+KEPT_SCRIPTS = {"members.sh": members, "distances.sh": distances, "report.sh": report}
 
 
 @pytest.mark.parametrize("name", KEPT_SCRIPTS)

@@ -10,7 +10,7 @@ from spd.clustering.math.merge_paths import (
     pairs_to_component_merges,
     sizes_before_merges,
     smallest_int_dtype,
-    to_least_components,
+    to_first_components,
 )
 from tests.oracles.merge_paths import random_pairs, replay
 
@@ -50,7 +50,7 @@ def test_renumbered_components_give_the_same_groups(path: tuple[np.ndarray, int]
     pairs, n = path
     merges, partitions = replay(pairs, n)
     new_index = np.random.default_rng(seed).permutation(n)
-    renumbered = to_least_components(new_index[merges], n)
+    renumbered = to_first_components(new_index[merges], n)
     assert (renumbered[:, 0] < renumbered[:, 1]).all()
     for row, partition in zip(group_idxs_at(renumbered, n, range(len(pairs))), partitions, strict=True):
         together = partition[:, None] == partition[None, :]
@@ -115,7 +115,7 @@ def test_component_merges_that_are_no_path(merges: list) -> None:
 @pytest.mark.parametrize("members", [[[0, 1], [1, 0]], [[0, 3]], [[1, 1]]])
 def test_members_that_are_no_path(members: list) -> None:
     with pytest.raises(ValueError, match="of two different groups"):
-        to_least_components(np.array(members), 3)
+        to_first_components(np.array(members), 3)
 
 
 @pytest.mark.parametrize("iteration", [-2, 1, 7])

@@ -15,9 +15,11 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.comparison import MERGE_ARRAY, distances_are_current, product_state
 from spd.clustering.pipeline.mapping import get_cluster_mapping
+from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_record import is_whole
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.scripts import calc_consensus, calc_distances, run_clustering
+from spd.clustering.report.make import files_beside
+from spd.clustering.scripts import calc_consensus, calc_distances, make_report, run_clustering
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError
 from spd.files.checked import read_npz
@@ -58,8 +60,12 @@ def test_every_damage_to_a_derived_file_is_noticed(place: Place, damage: Callabl
         **{run.groups: lambda: stable_groups_are_current(paths) for run in place.runs()},
         **{path: lambda: stable_groups_are_current(paths) for path in paths.plots.glob("*.png")},
         paths.manifest("stable_groups"): lambda: stable_groups_are_current(paths),
+        **{
+            path: lambda: report_state(paths) == "current"
+            for path in (paths.report, *files_beside(paths.report), paths.manifest("report"))
+        },
     }
-    assert len(products) == 12
+    assert len(products) == 17
     for path, is_current in products.items():
         assert is_current(), path
         content = path.read_bytes()
@@ -192,6 +198,19 @@ def test_an_edited_config_of_a_run_is_refused(place: Place) -> None:
         is_whole(run, None, None)
 
 
+def test_no_report_of_members_made_again_since(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = place.runs()
+    content = first.history.read_bytes()
+    assert content != second.history.read_bytes()
+    second.history.write_bytes(content)
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert f"is of another history.zip of {second.run_id} than now" in capsys.readouterr().err
+    place.ensemble.stable_groups.unlink()
+    place.ensemble.meta.unlink()
+    assert make_report.main([str(place.ensemble.directory)]) == 1
+    assert "is an ensemble without stable_groups.json" in capsys.readouterr().err
+
+
 def test_memberships_of_unknown_data_are_not_taken_up(place: Place) -> None:
     run = place.runs()[0]
     run.history.unlink()
@@ -270,6 +289,10 @@ def test_an_ensemble_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert mapping["clusters"] == get_cluster_mapping(run.directory, iteration)["clusters"]
         assert (mapping["ensemble_id"], mapping["run_idx"]) == (place.ensemble.ensemble_id, None)
     assert RunPaths.at(run.directory).history == run.history
+    report = json.loads(place.ensemble.report.with_suffix(".json").read_text())
+    assert (report["settings"]["run"], report["data"]["n_samples"]) == (run.run_id, 300)
+    assert report_state(place.ensemble) == "current"
+    assert not (run.directory / "report.html").exists()
 
 
 def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
@@ -285,10 +308,12 @@ def test_an_ensemble_that_no_registry_knows(place: Place) -> None:
     shutil.rmtree(paths.directory / "made_from")
     for run in runs:
         run.config.write_text('{"of": "another form"}')
-    for _ in range(2):  # our own ensemble_meta.json replaces theirs
-        assert calc_distances.main(["--pipeline-run-id", paths.ensemble_id, "--distances-method", METHOD]) == 0
-    np.testing.assert_array_equal(read_npz(paths.distances(METHOD))["distances"], expected)
-    assert calc_consensus.main(["--pipeline-run-id", paths.ensemble_id]) == 0
+    output = paths.root / "output"
+    arguments = ["--pipeline-run-id", paths.ensemble_id, "--output", str(output)]
+    assert calc_distances.main([*arguments, "--distances-method", METHOD]) == 0
+    np.testing.assert_array_equal(read_npz(output / paths.distances(METHOD).name)["distances"], expected)
+    assert calc_consensus.main(arguments) == 0
+    assert json.loads(paths.meta.read_text()).keys() == {*meta, "origin_paths"}, "theirs as it was"
     assert get_cluster_mapping(paths.directory, 3, run_idx=1)["clusters"]
     assert get_cluster_mapping(paths.directory, "best")["clusters"]
 

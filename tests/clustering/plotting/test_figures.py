@@ -19,8 +19,6 @@ from spd.clustering.plotting.figures import save_distance_figure, save_run_figur
 from spd.errors import SPDError
 from tests.clustering.histories import random_history
 
-pytestmark = pytest.mark.slow
-
 NAMES = ["costs.png", "cluster_sizes.png", "activations.png", "merge_state.png"]
 
 
@@ -36,6 +34,7 @@ def pixels(path: Path) -> np.ndarray:
     return imread(path)[..., :3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_components", "soft"), [(1, False), (2, True), (10, True), (700, False)])
 def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None:
     history = random_history(
@@ -50,23 +49,27 @@ def test_figures_of_a_run(tmp_path: Path, n_components: int, soft: bool) -> None
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(NAMES)  # nothing temporary is left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_components", [0, 3])
 def test_figures_of_a_run_that_merged_nothing(tmp_path: Path, n_components: int) -> None:
     history = MergeHistory.from_config(MergeConfig(), [f"m:{c}" for c in range(n_components)])
     assert [path.name for path in save_run_figures(tmp_path, history)] == NAMES[:2]
 
 
+@pytest.mark.slow
 def test_figures_where_nothing_is_ever_active(tmp_path: Path) -> None:
     history = random_history(5)
     assert len(save_run_figures(tmp_path, history, memberships_of(history, 8, share=0.0))) == 4
 
 
+@pytest.mark.slow
 def test_figures_of_a_history_without_costs(tmp_path: Path) -> None:
     sound = random_history(12)
     history = MergeHistory(sound.labels, sound.merge_config, sound.selected_pairs)
     assert len(save_run_figures(tmp_path, history, memberships_of(history, 20))) == 4
 
 
+@pytest.mark.slow
 def test_one_state_at_any_iteration(tmp_path: Path) -> None:
     history = random_history(12)
     images = [
@@ -76,6 +79,7 @@ def test_one_state_at_any_iteration(tmp_path: Path) -> None:
     assert not np.array_equal(images[1], images[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_members", "n_iters"), [(1, 5), (2, 0), (2, 1), (4, 3000), (12, 3000)])
 def test_distance_figure(tmp_path: Path, n_members: int, n_iters: int) -> None:
     array = np.random.default_rng(0).random((n_iters, n_members, n_members)).cumsum(axis=0)
@@ -144,6 +148,7 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
         save_run_figures(tmp_path / "file", random_history(5))
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     history = random_history(20)
     for name in ("one", "other"):
@@ -158,6 +163,7 @@ def test_importing_needs_neither_matplotlib_nor_torch() -> None:
     assert result.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_modules", [3, 12])
 def test_any_text_may_be_a_label(tmp_path: Path, n_modules: int, recwarn: pytest.WarningsRecorder) -> None:
     """Half a formula, a carriage return, an escape sequence, a script that the font lacks, a very long name."""

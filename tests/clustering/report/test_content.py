@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spd.clustering.compute_costs import compute_merge_costs
+from spd.clustering.groups import Groups
 from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.grouping import Grouping, from_groups, from_history, from_mapping, members_hash
@@ -204,23 +205,25 @@ def samples_of(samples: Samples, n: int) -> Samples:
     )
 
 
-class _Groups:
-    """What find_groups gives, by hand: one group of two whose posterior needs both components."""
-
-    labels = LABELS[:3]
-    group_of = np.array([0, 0, 1])
-    n_groups = 2
-    firing_rate = np.array([0.1, 0.5])
-    p_active = np.array([0.9, 0.9, 1.0])
-    p_noise = np.array([0.2, 0.2, 0.0])
-    confidence = np.array([0.8, 0.6, 1.0])
-    secondary = ((0, 1, 0.25),)
-    nested = ((1, 0, 0.5),)
-    joins = np.array([[0, 1], [0, 2]])
+GROUPS_BY_HAND = Groups(
+    labels=LABELS[:3],
+    group_of=np.array([0, 0, 1]),
+    firing_rate=np.array([0.1, 0.5]),
+    p_active=np.array([0.9, 0.9, 1.0]),
+    p_noise=np.array([0.2, 0.2, 0.0]),
+    confidence=np.array([0.8, 0.6, 1.0]),
+    secondary=[(0, 1, 0.25)],
+    nested=[(1, 0, 0.5)],
+    joins=np.array([[0, 1], [0, 2]]),
+    strength=np.array([0.5, -0.5]),
+    n_samples=4,
+    source="",
+)
+"""One group of two whose posterior needs both components, and one component alone."""
 
 
 def test_firing_by_posterior() -> None:
-    grouping = from_groups(_Groups())
+    grouping = from_groups(GROUPS_BY_HAND)
     active = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]], np.float32)
     from spd.clustering.memberships import Memberships
 

@@ -67,7 +67,10 @@ def test_where_and_how_strictly_to_cut(paths: EnsemblePaths) -> None:
         (["--pipeline-run-id", "e-1"], "'e-1' is no id of an ensemble"),
         (["--pipeline-run-id", "e-ffffffff"], "is not registered"),
         (["--pipeline-run-id", ENSEMBLE, "--iteration", "7"], "member 0: there is no iteration 7, they are 0 .. 1"),
-        (["--pipeline-run-id", ENSEMBLE, "--n-groups", "1"], "member 0 has 2 to 4 groups, it cannot be cut at 1"),
+        (
+            ["--pipeline-run-id", ENSEMBLE, "--n-groups", "1"],
+            "member 0: there is no state with 1 groups",
+        ),
         (
             ["--pipeline-run-id", ENSEMBLE, "--cut", "mdl", "--threshold", "0.3"],
             "must be above 0.5 and at most 1, got 0.3",
