@@ -70,7 +70,7 @@ def planted_statements(names: list[str], n: int, n_samples: int, n_active: float
         found = find_groups(data.memberships, control=False)
         pairs.append(together(found, data.truth))
         singles.append(alone(found, data.truth))
-    return [_joined("pairs together", pairs), _joined("components alone", singles)]
+    return [_joined("planted: pairs together", pairs), _joined("planted: components alone", singles)]
 
 
 def ensemble_statements(config_file: str, n_members: int) -> list[Statements]:
@@ -85,9 +85,9 @@ def ensemble_statements(config_file: str, n_members: int) -> list[Statements]:
     groups = [_found_again(a, b) for a, b in halves]
     again = [together(a, b.group_of) for a in found for b in found if a is not b]
     return [
-        _joined("pairs of an ensemble", pairs),
-        _joined("groups of an ensemble", groups),
-        _joined("pairs of one search", again),
+        _joined("real: pairs of an ensemble", pairs),
+        _joined("real: groups of an ensemble", groups),
+        _joined("real: pairs of one search", again),
     ]
 
 

@@ -13,6 +13,8 @@ from spd.clustering.groups.tree import Progress
 
 MIN_SECONDARY = (0.05, 0.1)
 """Shares of a component's activity, and of a group's firings, from which on the group is a secondary membership."""
+N_BINS = 16
+"""Bins of the number of groups that fire on a sample, about as many samples in each."""
 SLOTS = 8
 """Secondary memberships of a component at most: those with the largest shares."""
 MAX_ENTRIES = 20_000_000
@@ -120,6 +122,7 @@ def secondary_memberships(
         about.fire_ptr,
         about.fires,
         fired_rate,
+        *_rates_by_number(about),
         columns.clumps,
         np.zeros((n_threads(), 3, k), np.int32),
         float(2 * np.log2(max(k, 2))),
@@ -128,6 +131,21 @@ def secondary_memberships(
         share,
     )
     return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
+
+
+def _rates_by_number(about: Description) -> tuple[Int64[np.ndarray, "m"], Float64[np.ndarray, "k bins"]]:
+    """(bin of each number of groups on a sample; share of the samples on which a group fires, by the bin of the number
+    of other groups that fire there)."""
+    number, k = np.diff(about.fire_ptr), len(about.rate)
+    edges = np.unique(np.quantile(number, np.linspace(0, 1, N_BINS + 1)[1:-1]))
+    bin_of = np.searchsorted(edges, np.arange(int(number.max()) + 1), "right")
+    n_bins, groups, own = len(edges) + 1, about.fires.astype(np.int64), np.repeat(number, number)
+
+    def count(bins: np.ndarray) -> np.ndarray:
+        return np.bincount(groups * n_bins + bins, minlength=k * n_bins).reshape(k, n_bins)
+
+    fired, elsewhere = count(bin_of[own - 1]), np.bincount(bin_of[number], minlength=n_bins) - count(bin_of[own])
+    return bin_of, fired / np.maximum(fired + elsewhere, 1)
 
 
 def nested_groups(about: Description) -> list[tuple[int, int, float]]:

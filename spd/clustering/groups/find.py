@@ -14,6 +14,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part
@@ -92,7 +93,7 @@ def find_groups(
         rng = np.random.default_rng([seed, 1])
         group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
     about = describe(columns, cut, group_of, report)
-    chance = _chance(part, seed, report) if control else None
+    chance = _chance(part, group_of, seed, report) if control else None
     return _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), chance)
 
 
@@ -129,14 +130,29 @@ def _tree_of(history: "MergeHistory", labels: ComponentLabels, is_part: np.ndarr
     return Tree(np.array(merges, np.int64).reshape(-1, 2), 1 - np.arange(1, m + 1) / (m + 1))
 
 
-def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
+def shifted(
+    memberships: Memberships, rng: np.random.Generator, group_of: Int64[np.ndarray, "n"] | None = None
+) -> Memberships:
     """Each column shifted in time by a step of its own, around the end: bursts and rates stay, what belongs together
-    goes."""
+    goes.
+
+    Args:
+        group_of: groups 0 .. k - 1, whose members are shifted evenly against each other. With steps that are
+            independent some members of a large group are shifted by nearly the same, and where activity comes in
+            longer runs these stay together.
+    """
     n, n_samples = memberships.n_components, memberships.n_samples
     col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
     cols = np.empty(memberships.nnz, np.int32)
     transpose(memberships.indptr, memberships.indices, col_ptr, cols)
-    for i, step in enumerate(rng.integers(n_samples, size=n).tolist()):
+    steps = rng.integers(n_samples, size=n)
+    if group_of is not None:
+        size = np.bincount(group_of)
+        order = np.lexsort((rng.random(n), group_of))
+        place = np.arange(n) - np.repeat(np.cumsum(size) - size, size)
+        group = group_of[order]
+        steps[order] = steps[group] + place * n_samples // size[group]
+    for i, step in enumerate(steps.tolist()):
         column = cols[col_ptr[i] : col_ptr[i + 1]]
         column[:] = np.sort((column + np.int64(step)) % n_samples)
     row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
@@ -145,8 +161,9 @@ def shifted(memberships: Memberships, rng: np.random.Generator) -> Memberships:
     return Memberships(row_ptr, rows, None, memberships.labels)
 
 
-def _chance(part: Memberships, seed: int, report: Progress) -> Control:
-    sizes = np.bincount(_groups_of(shifted(part, np.random.default_rng(seed)), report), minlength=1)
+def _chance(part: Memberships, group_of: Int64[np.ndarray, "n"], seed: int, report: Progress) -> Control:
+    nothing = shifted(part, np.random.default_rng(seed), group_of)
+    sizes = np.bincount(_groups_of(nothing, report), minlength=1)
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 
 

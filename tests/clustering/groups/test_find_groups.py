@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from spd.clustering.groups import find_groups
+from spd.clustering.groups import find_groups, shifted
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
@@ -145,6 +145,31 @@ def test_a_component_that_fires_with_two_groups_has_a_secondary_membership():
     assert component == 0
     assert set(found.members(group)) == set(range(5, 10))
     assert share == pytest.approx(0.5 / 1.4, abs=0.06)
+
+
+def test_samples_that_activate_more_than_others_make_no_secondary_membership():
+    """A component alone fires with every group more often than by chance, and with none more than with the others."""
+    rng = np.random.default_rng(0)
+    intensity = rng.lognormal(-0.5, 1.0, (6000, 1))
+    fires = rng.random((6000, 30)) < np.clip(0.05 * intensity, 0, 0.9)
+    x = fires[:, np.repeat(np.arange(30), [4] * 15 + [1] * 15)]
+    x &= rng.random(x.shape) < 0.8
+    found = find_groups(x, control=False)
+    assert found.n_groups == 30
+    assert found.secondary == []
+
+
+def test_the_control_shifts_members_of_a_group_apart():
+    """Steps drawn for each column alone would leave some of 60 members in the same runs."""
+    rng = np.random.default_rng(0)
+    fires = np.repeat(rng.random(300) < 0.1, 20)
+    x = fires[:, None] & (rng.random((6000, 60)) < 0.8)
+    memberships = Memberships.from_activations(x, [f"component:{i}" for i in range(60)], None)
+    nothing = shifted(memberships, rng, np.zeros(60, int)).to_scipy().toarray() > 0
+    np.testing.assert_array_equal(nothing.sum(axis=0), x.sum(axis=0))
+    found = find_groups(memberships)
+    assert found.sizes.max() == 60
+    assert found.control.n_joined <= 2
 
 
 @pytest.mark.parametrize(

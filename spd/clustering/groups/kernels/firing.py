@@ -126,14 +126,19 @@ def firing_posterior(col_ptr, cols, inside, f, p, q, posterior):
 
 
 @kernel(parallel=True)
-def other_groups(col_ptr, cols, group_of, fire_ptr, fires, rate, clumps, scratch, limit, min_shares, found, share):
+def other_groups(
+    col_ptr, cols, group_of, fire_ptr, fires, rate, bin_of, rates, clumps, scratch, limit, min_shares, found, share
+):
     """Which other groups fire where a component is active though its own group does not fire.
 
-    By chance another group fires there as often as at all, or as often as where the component is active with its own
-    group: the firings of some groups are correlated, and some firings of the own group are missed.
+    By chance another group fires there as often as at all; or as often as where the component is active with its own
+    group (the firings of some groups are correlated, and some firings of the own group are missed); or as often as on
+    samples on which as many of the others fire (some samples activate more than others): the most of these.
 
     Args:
         fire_ptr, fires: the groups that fire on each sample. rate: (k,) share of the samples on which a group fires.
+        bin_of: (most groups on a sample + 1,) bin of a number of groups. rates: (k, bins) share of the samples on which
+            a group fires, by the bin of the number of other groups that fire there.
         clumps: (n,) how many successive samples count as one. scratch: (threads, 3, k) int32, zeros. limit: bits of
             evidence needed. min_shares: of the component's activity, and of the other group's firings.
         found, share: (n, slots) out: groups, -1 where there is none, and the share of the component's activity that
@@ -166,11 +171,14 @@ def other_groups(col_ptr, cols, group_of, fire_ptr, fires, rate, clumps, scratch
             chance = max(rate[g], with_own[g] / max(n_active - n_left, 1))
             c, expected = float(count[g]), n_left * chance
             count[g], with_own[g] = 0, 0
+            least = max(min_shares[0] * n_active, min_shares[1] * rate[g] * n_samples)
+            if not _is_more(c, expected, least, needed):
+                continue
+            samples = cols[col_ptr[i] : col_ptr[i + 1]]
+            expected = max(expected, _expected_by_number(samples, own, g, fire_ptr, fires, bin_of, rates))
+            if not _is_more(c, expected, least, needed):
+                continue
             value = (c - expected) / n_active
-            if value < min_shares[0] or c - expected < min_shares[1] * rate[g] * n_samples:
-                continue
-            if c * np.log(c / expected) - (c - expected) < needed:
-                continue
             slot = slots
             while slot > 0 and (
                 found[i, slot - 1] < 0
@@ -182,3 +190,23 @@ def other_groups(col_ptr, cols, group_of, fire_ptr, fires, rate, clumps, scratch
                 for y in range(slots - 1, slot, -1):
                     found[i, y], share[i, y] = found[i, y - 1], share[i, y - 1]
                 found[i, slot], share[i, slot] = g, value
+
+
+@helper(inline="always")
+def _is_more(c, expected, least, needed):
+    """Whether a count is beyond its expectation by `least`, and by so many nats of evidence (Poisson)."""
+    return c - expected >= least and c * np.log(c / expected) - (c - expected) >= needed
+
+
+@helper()
+def _expected_by_number(samples, own, g, fire_ptr, fires, bin_of, rates):
+    """On how many of the samples on which group `own` does not fire g would, by how many other groups fire there."""
+    expected = 0.0
+    for t in samples:
+        is_own, n_others = False, fire_ptr[t + 1] - fire_ptr[t]
+        for x in range(fire_ptr[t], fire_ptr[t + 1]):
+            is_own |= fires[x] == own
+            n_others -= 1 if fires[x] == g else 0
+        if not is_own:
+            expected += rates[g, bin_of[n_others]]
+    return expected
