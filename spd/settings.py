@@ -41,7 +41,7 @@ def other_spd() -> str | None:
     """
     ours = REPO_ROOT / "spd"
     found = [Path(entry or ".") / "spd" for entry in sys.path]
-    others = [place for place in found if (place / "__init__.py").is_file() and not (place / _OF_OURS).is_file()]
+    others = [place for place in found if _is_file(place / "__init__.py") and not _is_file(place / _OF_OURS)]
     name, installed = _distribution_named_spd()
     if installed is not None and installed.resolve() == ours.resolve():
         return (
@@ -57,10 +57,26 @@ def other_spd() -> str | None:
     )
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is there; False where this user may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _dist_infos(directory: Path) -> list[Path]:
+    """What is installed there as `spd`; importlib.metadata takes ten times as long."""
+    try:
+        return list(directory.glob("spd-[0-9]*.dist-info"))
+    except OSError:
+        return []
+
+
 def _distribution_named_spd() -> tuple[str, Path | None]:
     """Name and version of the installed distribution `spd`, and where its package is; None: there is none."""
     for entry in sys.path:
-        for metadata in Path(entry or ".").glob("spd-[0-9]*.dist-info"):  # importlib.metadata takes ten times as long
+        for metadata in _dist_infos(Path(entry or ".")):
             name = metadata.name.removesuffix(".dist-info").replace("spd-", "spd ")
             try:
                 source = json.loads((metadata / "direct_url.json").read_text())

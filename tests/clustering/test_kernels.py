@@ -9,7 +9,9 @@ from spd.settings import REPO_ROOT
 
 JIT = "spd.clustering.math.kernels.jit"
 CLUSTERING = REPO_ROOT / "spd" / "clustering"
-FILES = sorted(path for folder in CLUSTERING.glob("**/kernels") for path in folder.glob("*.py"))
+FILES = sorted(
+    path for folder in CLUSTERING.glob("**/kernels") for path in folder.glob("*.py") if path.name != "jit.py"
+)
 
 
 def name_of(path: Path) -> str:

@@ -73,7 +73,7 @@ def test_live_components_are_at_least_at_the_threshold() -> None:
 
 
 def test_components_that_are_all_dead() -> None:
-    labels.check_some_alive(np.array([False, True]), np.array([0.1, 0.9]), 0.5, "max")
+    labels.check_some_alive(1, np.array([0.1, 0.9]), 0.5, "max")
     message = "the mean importance of all 2 components is below filter_dead_threshold = 0.5, the greatest is 0.25"
     with pytest.raises(ActivationsError, match=message):
-        labels.check_some_alive(np.zeros(2, bool), np.array([0.25, 0.1]), 0.5, "mean")
+        labels.check_some_alive(0, np.array([0.25, 0.1]), 0.5, "mean")

@@ -43,6 +43,7 @@ def _load(info: SPDRunInfo, home: Path, url: str | None, kind: str = "whole") ->
         "HF_ENDPOINT": url or "http://127.0.0.1:9",
         "HF_HOME": str(home),
         "HF_HUB_OFFLINE": "1" if url is None else "0",
+        "HF_DATASETS_OFFLINE": "1" if url is None else "0",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

@@ -151,8 +151,8 @@ def test_labels_within_and_beside(tmp_path: Path) -> None:
     [
         (LABELS[:4], r"labels\.txt: 4 labels for 5 components"),
         ([*LABELS[:4], "a:0"], "'a:0' is given twice"),
-        ([*LABELS[:4], "latent 3"], "a label is <module>:<index>, got 'latent 3'"),
-        ([*LABELS[:4], ":3"], "a label is <module>:<index>, got ':3'"),
+        ([*LABELS[:4], "latent 3"], "a label is <module>:<index> in printable characters, got 'latent 3'"),
+        ([*LABELS[:4], ":3"], "a label is <module>:<index> in printable characters, got ':3'"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path: Path, labels: list[str], message: str) -> None:
@@ -191,7 +191,9 @@ def test_labels_in_the_file_itself_with_a_byte_order_mark(tmp_path: Path) -> Non
     np.savez(tmp_path / "m.npz", activations=_matrix(), labels=np.array(["\ufeffb:1", *LABELS[1:]]))
     assert read_activations(tmp_path / "m.npz", _config()).labels[0] == "b:1"
     np.savez(tmp_path / "m.npz", activations=_matrix(), labels=np.array(["b\n:1", *LABELS[1:]]))
-    with pytest.raises(ActivationsError, match=r"m\.npz: a label is <module>:<index>, got 'b\\n:1' in line 1"):
+    with pytest.raises(
+        ActivationsError, match=r"m\.npz: a label is <module>:<index> in printable characters, got 'b\\n:1' in line 1"
+    ):
         read_activations(tmp_path / "m.npz", _config())
 
 

@@ -90,7 +90,7 @@ def test_configs_and_flags(tmp_path: Path) -> None:
         ),
         (
             Command("calc_distances", ["--pipeline-run-id", "../..", "--distances-method", "matching_dist"], tmp_path),
-            "'../..' is no id of an ensemble",
+            r"\.\./\.\.: is no ensemble: it holds no ensemble_meta.json",
         ),
         (
             Command("calc_distances", ["--pipeline-run-id", "e-00000000", "--distances-method", "../x"], tmp_path),

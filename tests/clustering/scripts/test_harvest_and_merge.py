@@ -236,7 +236,7 @@ def test_an_ensemble_that_has_no_config_of_its_own(harvest: HarvestPaths, capsys
     assert mapping["spd_run"] == "example:resid_mlp2"
     assert run_pipeline.main(["--resume", ensemble.id, "--local"]) == 0
     assert ensemble.distances("perm_invariant_hamming").is_file()
-    assert get_cluster_mapping(ensemble.directory, "best", notes=mapping["notes"]) == mapping
+    assert get_cluster_mapping(ensemble.directory, "groups", notes=mapping["notes"]) == mapping
     shutil.rmtree(runs[1].directory)
     capsys.readouterr()
     assert run_pipeline.main(["--resume", ensemble.id, "--local"]) == 1
