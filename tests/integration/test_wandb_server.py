@@ -7,6 +7,8 @@ import wandb
 
 from tests.integration.loopback_wandb import LoopbackServer
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_is_written_and_read_back(wandb_server: LoopbackServer, tmp_path: Path) -> None:
     note = tmp_path / "note.txt"

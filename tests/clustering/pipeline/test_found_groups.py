@@ -25,7 +25,10 @@ from spd.errors import DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json
 from tests.clustering.pipeline.place import Place
 
-pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration"),
+]
 
 TRUTH = np.repeat(np.arange(4), 3)
 MDL = "each member's own MDL minimum"

@@ -16,7 +16,10 @@ from spd.clustering.storage import EnsemblePaths
 from spd.errors import SPDError
 from tests.clustering.pipeline.place import METHOD, Place
 
-pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration"),
+]
 
 
 def content_of(place: Place) -> dict:

@@ -23,7 +23,10 @@ from spd.clustering.scripts import calc_consensus, run_clustering, run_harvest, 
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from tests.clustering.harvest import test_param_decomp
 
-pytestmark = pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:the MDL is least at the last iteration"),
+]
 
 
 def _config(directory: Path, **changes: object) -> Path:
