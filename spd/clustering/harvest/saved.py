@@ -183,6 +183,17 @@ class SavedHarvest:
         """The file of memberships, by its path."""
         return {str(self._paths.memberships): fingerprint(self._paths.memberships)}
 
+    def told(self) -> str:
+        """What its metadata says, as it stands: of another harvest it says something else.
+
+        Raises:
+            MissingFileError: it is not there any more.
+        """
+        try:
+            return self._paths.metadata.read_text(encoding="utf-8")
+        except OSError as error:
+            raise MissingFileError(f"{self._paths.metadata}: cannot be read: {error.strerror}") from error
+
     def _is_named_by(self, given: ClusteringRunConfig) -> bool:
         """Whether the config's activations are this very harvest."""
         path = given.activations_path

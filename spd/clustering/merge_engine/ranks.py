@@ -127,3 +127,15 @@ def of_all(ranks: Ranks, number: float) -> np.ndarray:
     numbers[ranks.rank] = number
     ranks.sum(numbers)
     return numbers
+
+
+def check_same(ranks: Ranks, fingerprint: str) -> None:
+    """Whether every rank has these memberships and these rules, as far as a hexadecimal digest shows.
+
+    Raises:
+        LostRankError: one has others.
+    """
+    numbers = of_all(ranks, int(fingerprint[:12], 16))
+    if (numbers != numbers[0]).any():
+        other = int((numbers != numbers[0]).argmax())
+        raise LostRankError(f"rank {other} merges other memberships, or by another config, than rank 0")
