@@ -1,59 +1,125 @@
-"""Which component is active on which sample: the sparse matrix that a merge starts from.
+"""`Memberships`: the sparse matrix that a merge starts from, in memory or on disk.
 
-A compressed-row matrix with labelled columns: 4 bytes an active entry, 8 with soft values, 8 a sample. From a whole
-matrix by `Memberships.from_activations`, from a stream of micro-batches by `harvest.builder.MembershipBuilder`.
+In memory a compressed-row matrix with labelled columns: 4 bytes an active entry, 8 with soft values, 8 a sample. From a
+whole matrix by `Memberships.from_activations`, from a stream of micro-batches by `harvest.builder.MembershipBuilder`,
+from a directory by `Memberships.open`, which takes 12 bytes a sample.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64, Integer
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels, check_values
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.sparse_rows import (
-    CHUNK,
-    SparseRows,
-    draw_rows,
-    keep_entries,
-    row_chunks,
-    take_columns_in_place,
-)
+from spd.clustering.math.sparse_rows import CHUNK, CompressedRows, SparseRows, indptr_of, keep_entries
 from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
-from spd.errors import ActivationsError, DamagedFileError
-from spd.files.checked import read_npz, write_npz
+from spd.clustering.memberships.directory import open_directory, write_rows
+from spd.clustering.memberships.npz_file import read_memberships, write_memberships
+from spd.clustering.memberships.rows import ArrayRows, DrawnRows, RowBlock, Rows, gathered
+from spd.errors import ActivationsError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Memberships:
-    """Samples x components; row r's active components are `indices[indptr[r]:indptr[r + 1]]`, ascending.
+    """Samples x components: which component is active on which sample, and how much. Nothing of it changes.
 
-    Attributes:
+    Entries are read by `blocks`, wherever they are; `indices` and `values` are for memberships that fit memory.
+
+    Args:
         indptr: (n_samples + 1,) where each row starts; the last entry is the number of active entries.
-        indices: (nnz,) the active components.
+        indices: (nnz,) the active components, ascending in each row.
         values: (nnz,) their importances, above 0, or None: every entry counts 1.
         labels: one a component, `"<module>:<index>"`.
         dead_labels: components that were taken out because they never matter.
+
+    Attributes:
+        labels, dead_labels: as above.
     """
 
-    indptr: Int64[np.ndarray, "n_samples_plus_1"]
-    indices: Int32[np.ndarray, "nnz"]
-    values: Float32[np.ndarray, "nnz"] | None
-    labels: ComponentLabels
-    dead_labels: ComponentLabels = field(default_factory=list)
+    def __init__(
+        self,
+        indptr: Int64[np.ndarray, "n_samples_plus_1"],
+        indices: Int32[np.ndarray, "nnz"],
+        values: Float32[np.ndarray, "nnz"] | None,
+        labels: ComponentLabels,
+        dead_labels: ComponentLabels | None = None,
+    ) -> None:
+        self._rows: Rows = ArrayRows(indptr, indices, values)
+        self.labels = labels
+        self.dead_labels = dead_labels if dead_labels is not None else []
+
+    @classmethod
+    def _of(cls, rows: Rows, labels: ComponentLabels, dead_labels: ComponentLabels) -> Self:
+        made = cls.__new__(cls)
+        made._rows, made.labels, made.dead_labels = rows, labels, dead_labels
+        return made
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Self:
+        """Memberships of any size on disk, see `directory`: they stay there, and are read where they are needed.
+
+        Raises:
+            MissingFileError: there are none, or they are not complete.
+            DamagedFileError: a file is truncated, or belongs to something else; names it.
+        """
+        return cls._of(*open_directory(Path(directory)))
+
+    def blocks(self) -> Iterator[RowBlock]:
+        """All samples in order, some million entries at a time: to be looked at, not to be changed.
+
+        Raises:
+            DamagedFileError: a file's structure is not that of memberships; names it.
+        """
+        return self._rows.blocks()
+
+    def rows(self, samples: Integer[np.ndarray, "n_taken"]) -> RowBlock:
+        """Some samples in this order, as one block."""
+        return self._rows.take(samples)
+
+    def every_entry(self, step: int) -> Int32[np.ndarray, "n"]:
+        """The components of the entries 0, step, 2 step, ... of all entries."""
+        found, passed = [np.zeros(0, np.int32)], 0
+        for block in self.blocks():
+            found.append(block.indices[-passed % step :: step].astype(np.int32))
+            passed += len(block.indices)
+        return np.concatenate(found)
+
+    @cached_property
+    def lengths(self) -> Integer[np.ndarray, "n_samples"]:
+        """How many components are active on each sample."""
+        return self._rows.lengths()
+
+    @cached_property
+    def _gathered(self) -> CompressedRows:
+        rows = self._rows
+        return (rows.indptr, rows.indices, rows.values) if isinstance(rows, ArrayRows) else gathered(rows)
+
+    @cached_property
+    def indptr(self) -> Int64[np.ndarray, "n_samples_plus_1"]:
+        """Where each row starts among all entries; 8 bytes a sample."""
+        return self._rows.indptr if isinstance(self._rows, ArrayRows) else indptr_of(self.lengths)
+
+    @property
+    def indices(self) -> Int32[np.ndarray, "nnz"]:
+        """The active components, ascending in each row; those on disk are read whole."""
+        return self._gathered[1]
+
+    @property
+    def values(self) -> Float32[np.ndarray, "nnz"] | None:
+        """Their importances; those on disk are read whole. None: every entry counts 1."""
+        return self._gathered[2] if self.is_soft else None
 
     @property
     def n_samples(self) -> int:
-        return len(self.indptr) - 1
+        return self._rows.n_rows
 
     @property
     def n_components(self) -> int:
@@ -62,20 +128,29 @@ class Memberships:
     @property
     def nnz(self) -> int:
         """Number of active entries."""
-        return len(self.indices)
+        return int(self.indptr[-1])
 
     @property
     def is_soft(self) -> bool:
-        return self.values is not None
+        return self._rows.is_soft
 
     @cached_property
     def counts(self) -> np.ndarray:
         """(n_components,) s_i: the sum of each column, int64 for boolean memberships, float64 for soft ones."""
-        total = np.zeros(self.n_components, np.int64 if self.values is None else np.float64)
-        for start in range(0, self.nnz, CHUNK):
-            part = slice(start, start + CHUNK)
-            weights = None if self.values is None else self.values[part]
-            total += np.bincount(self.indices[part], weights, self.n_components).astype(total.dtype, copy=False)
+        if not self.is_soft:
+            return self.entry_counts
+        total = np.zeros(self.n_components)
+        for block in self.blocks():
+            if block.values is not None:  # one after the other, so that the sums do not depend on where blocks end
+                np.add.at(total, block.indices, block.values.astype(np.float64))
+        return total
+
+    @cached_property
+    def entry_counts(self) -> Int64[np.ndarray, "n_components"]:
+        """On how many samples each component is active at all."""
+        total = np.zeros(self.n_components, np.int64)
+        for block in self.blocks():
+            total += np.bincount(block.indices, minlength=self.n_components)
         return total
 
     @classmethod
@@ -119,11 +194,14 @@ class Memberships:
     def _from_memberships(cls, source: "Memberships", labels: list[str], activation_threshold: float | None) -> Self:
         if labels != source.labels:
             raise ActivationsError("the labels given differ from those that the memberships carry")
-        if source.values is None or activation_threshold is None:
-            return cls(source.indptr, source.indices, source.values, labels, source.dead_labels)
-        keep = source.values > activation_threshold
-        indptr = keep_entries(source.indptr, keep)
-        return cls(indptr, source.indices[keep], None, labels, source.dead_labels)
+        if not source.is_soft or activation_threshold is None:
+            return cls._of(source._rows, labels, source.dead_labels)
+        rows = SparseRows()
+        for block in source.blocks():
+            assert block.values is not None, "soft memberships have values"
+            keep = block.values > activation_threshold
+            rows.append(np.diff(keep_entries(block.indptr, keep)), block.indices[keep], None)
+        return cls(*rows.finish(), labels, source.dead_labels)
 
     def to_scipy(self) -> "csr_array":
         """(n_samples, n_components) float32; 1 for every entry of boolean memberships."""
@@ -137,10 +215,8 @@ class Memberships:
         mask = np.asarray(component_mask)
         if mask.shape != (self.n_components,) or mask.dtype != bool:
             raise ActivationsError(f"a mask of {self.n_components} booleans is needed, got {mask.dtype} {mask.shape}")
-        values = None if self.values is None else self.values.copy()
-        rows = take_columns_in_place((self.indptr, self.indices.copy(), values), mask)
         labels = [label for label, keep in zip(self.labels, mask, strict=True) if keep]
-        return type(self)(*rows, labels, list(self.dead_labels))
+        return type(self)._of(self._rows.select(mask), labels, list(self.dead_labels))
 
     def resample_rows(self, rng: np.random.Generator) -> Self:
         """A bootstrap: as many rows, drawn with replacement. Components and labels stay, so a rare component may
@@ -148,34 +224,40 @@ class Memberships:
         return self.take_rows(rng.integers(self.n_samples, size=self.n_samples))
 
     def take_rows(self, samples: Int64[np.ndarray, "n_drawn"]) -> Self:
-        """These samples in this order, each as often as it is named."""
-        rows = draw_rows((self.indptr, self.indices, self.values), samples)
-        return type(self)(*rows, self.labels, self.dead_labels)
+        """These samples in this order, each as often as it is named. Those on disk stay there until they are read."""
+        samples = np.asarray(samples)
+        if isinstance(self._rows, ArrayRows):
+            block = self._rows.take(samples)
+            return type(self)(block.indptr, block.indices, block.values, self.labels, self.dead_labels)
+        return type(self)._of(DrawnRows(self._rows, samples), self.labels, self.dead_labels)
 
     def save(self, path: Path | str) -> None:
-        """Write as .npz: indptr, indices, values (only when soft), labels, dead_labels. Whole or not at all."""
-        members = {"indptr": self.indptr, "indices": self.indices}
-        if self.values is not None:
-            members["values"] = self.values
-        members["labels"] = np.array(self.labels, dtype=np.str_)
-        members["dead_labels"] = np.array(self.dead_labels, dtype=np.str_)
-        write_npz(Path(path), members, compressed=False)
+        """Write as one file where the name ends in .npz (see `npz_file`), else as a directory (see `directory`), which
+        may be of any size. A file is written whole or not at all; a directory is complete once its index is there.
+
+        Raises:
+            ActivationsError: they are too many for one file.
+            SPDError: a file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            write_memberships(path, self._gathered, self.labels, self.dead_labels)
+        else:
+            write_rows(path, self._rows, self.labels, self.dead_labels)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; nothing is unpickled and everything is checked.
+        """Read what `save` wrote: a file whole, a directory by `open`. Nothing is unpickled.
 
         Raises:
             MissingFileError: there is no such file.
-            DamagedFileError: it is no .npz of memberships, or its arrays do not fit each other.
+            DamagedFileError: it is no .npz of memberships, or its arrays do not fit each other; see also `open`.
         """
         path = Path(path)
-        members = read_npz(path)
-        problem = _find_problem(members)
-        if problem:
-            raise DamagedFileError(f"{path}: is no file of memberships: {problem}")
-        labels, dead_labels = (members[name].tolist() for name in ("labels", "dead_labels"))
-        return cls(members["indptr"], members["indices"], members.get("values"), labels, dead_labels)
+        if path.is_dir():
+            return cls.open(path)
+        rows, labels, dead_labels = read_memberships(path)
+        return cls(*rows, labels, dead_labels)
 
 
 def _thresholded(matrix: "np.ndarray | csr_array", threshold: float | None) -> Iterator[ThresholdedBatch]:
@@ -185,40 +267,3 @@ def _thresholded(matrix: "np.ndarray | csr_array", threshold: float | None) -> I
     step = max(1, CHUNK // max(1, matrix.shape[1]))
     for start in range(0, len(matrix), step):
         yield threshold_dense([matrix[start : start + step]], threshold)
-
-
-_MEMBERS: dict[str, str] = {"indptr": "<i8", "indices": "<i4", "values": "<f4", "labels": "U", "dead_labels": "U"}
-"""Name of each array in the file, and its type; `values` is there only in soft memberships."""
-
-
-def _find_problem(members: Mapping[str, np.ndarray]) -> str | None:
-    """What keeps these arrays from being memberships, in words; None when they are."""
-    for name, dtype in _MEMBERS.items():
-        if name not in members:
-            if name != "values":
-                return f"{name!r} is missing"
-            continue
-        array = members[name]
-        fits = array.dtype.kind == "U" if dtype == "U" else array.dtype == np.dtype(dtype)
-        if array.ndim != 1 or not fits:
-            return f"{name!r} is {array.dtype} of shape {array.shape}, expected a vector of {dtype}"
-    indptr, indices, values = members["indptr"], members["indices"], members.get("values")
-    n_components = len(members["labels"])
-    if len(set(members["labels"].tolist())) != n_components:
-        return "a label is given twice"
-    if not len(indptr) or indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
-        return f"'indptr' must rise from 0 to the number of entries, {len(indices)}"
-    if len(indices) and not 0 <= indices.min() <= indices.max() < n_components:
-        return f"'indices' must lie in 0 .. {n_components - 1}, got {indices.min()} .. {indices.max()}"
-    if values is not None and len(values) != len(indices):
-        return f"{len(values)} values for {len(indices)} entries"
-    if values is not None and len(values) and not (np.isfinite(values).all() and values.min() > 0):
-        return "'values' must be finite and above 0"
-    for first, last in row_chunks(indptr):
-        low, high = int(indptr[first]), int(indptr[last])
-        rises = np.diff(indices[low:high]) > 0
-        starts = indptr[first + 1 : last] - low
-        rises[starts[(starts > 0) & (starts < high - low)] - 1] = True
-        if not rises.all():
-            return "the components of a row must be ascending"
-    return None
