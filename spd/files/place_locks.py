@@ -1,4 +1,4 @@
-"""Locks on numbered places of one file, which processes of this machine (or of a shared file system) hold one at a time.
+"""Locks on numbered places of one file, each held by one process at a time.
 
 The system's own record locks (POSIX): they end with the process that holds them, however that ends, and any number of
 them need one file. Where the file system has none, or the file cannot be made, nothing is locked and nothing fails:

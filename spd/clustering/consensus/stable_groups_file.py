@@ -22,7 +22,8 @@ The schema (docs/stable_groups.md explains each key for readers):
     agreement        {iterations, n_groups, mean, least, most, pac, ambiguous_of_together, member_minimum}
 
 Groups of one component are not listed: a component that is alone has null. `components` of a group are labels.
-`found_again` is missing in files of older versions. `nearest` is the id of the group of two or more with the highest mean co-association, null when there is none.
+`nearest` is the id of the group of two or more with the highest mean co-association, null when there is none.
+`found_again` is missing in files of older versions.
 """
 
 from pathlib import Path
@@ -64,8 +65,8 @@ RULES = {
     "several stable groups, trust these. uncertain: trust its stable part, if it has one.",
     "confidence": "Mean co-association of a component with the rest of its group; alone: share of members in which "
     "it is alone.",
-    "found_again": "Probability that as many other members would put the group (a component with the rest of its group; "
-    "alone: by itself) together again, most of them, by a beta-binomial count with Jeffreys' prior.",
+    "found_again": "Probability that most of as many other members would put the group (a component with the rest of "
+    "its group; alone: by itself) together, too: a beta-binomial count with Jeffreys' prior.",
     "contested": "moves_between is not empty: confidence below the threshold, or with another group in at least a "
     "share 1 - threshold of the members.",
 }

@@ -58,7 +58,7 @@ def compiling_ahead(config: ClusteringRunConfig, distances_methods: Sequence[Dis
 
 def compile_merge(config: MergeConfig, distances_methods: Sequence[DistancesMethod], report: Report) -> None:
     """Call what merges by this config need, then what compares them."""
-    from spd.clustering.consensus import FOUND_GROUPS, MemberCuts, find_consensus
+    from spd.clustering.consensus import FOUND_GROUPS, MemberCuts, agreement_along_iterations, find_consensus
     from spd.clustering.merge import merge_iteration
     from spd.clustering.merge_history import MergeHistoryEnsemble
 
@@ -72,6 +72,7 @@ def compile_merge(config: MergeConfig, distances_methods: Sequence[DistancesMeth
     for method in distances_methods:
         ensemble.get_distances(method)
     if distances_methods:
+        agreement_along_iterations([history, history])
         partitions = ensemble.normalized()[0][:, len(labels) // 2].astype(np.int64)
         consensus = find_consensus(MemberCuts(labels, partitions, None, FOUND_GROUPS))
         consensus.coassociation.image(np.arange(len(labels)), 2)
