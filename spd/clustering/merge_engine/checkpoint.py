@@ -151,7 +151,5 @@ def fingerprint_of(memberships: Memberships, options: EngineOptions) -> str:
     rules = (options.sampler, options.parameter, options.alpha, options.n_merges, options.need_active)
     shape = (memberships.n_samples, memberships.n_components, memberships.nnz, memberships.is_soft)
     digest.update(repr((rules, shape)).encode())
-    digest.update(np.ascontiguousarray(memberships.counts).tobytes())
-    digest.update(memberships.indptr[:: max(1, memberships.n_samples // 10_000)].tobytes())
-    digest.update(memberships.indices[:: max(1, memberships.nnz // 1_000_000)].tobytes())
+    digest.update(memberships.digest)
     return digest.hexdigest()

@@ -149,8 +149,8 @@ class _Minimum:
 
 
 class _Interrupts:
-    """While inside, an interrupt that comes while the engine is busy waits until it is not. With several ranks it always
-    waits, until all have agreed to stop.
+    """While inside, an interrupt that comes while the engine is busy waits until it is not. With several ranks it
+    always waits, until all have agreed to stop.
 
     Args:
         sigterm: whether SIGTERM interrupts like Ctrl-C, unless the program handles it already.

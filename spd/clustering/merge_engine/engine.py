@@ -77,10 +77,14 @@ class MergeEngine:
         shared = np.zeros(n + kernel.SHARED_NUMBERS, plan.dtype)
         self._kernel_sums = KernelSums(ranks, shared)
         own_part = make_samples(memberships, plan.use_bits, own_samples(ranks, memberships.n_samples))
+        ints = _int_table(own_part["segments"][kernel.SEG_LEN], ranks)
+        if plan.use_bits:
+            ints[kernel.SIZE] = memberships.counts
+        activity = memberships.counts if memberships.is_soft else ints[kernel.SIZE]
         self.state = State(
             **own_part,
-            ints=_int_table(own_part["segments"][kernel.SEG_LEN], ranks),
-            floats=_float_table(memberships.counts),
+            ints=ints,
+            floats=_float_table(activity),
             rows=np.zeros((plan.n_rows, n), plan.dtype),
             spare=np.zeros((2, n), plan.dtype),
             scratch=np.zeros(n),
@@ -88,11 +92,9 @@ class MergeEngine:
             pairs=np.zeros((options.n_merges, 2), np.int64),
             results=np.full((kernel.RESULT_ROWS, options.n_merges), np.nan),
             at=self._counters(memberships),
-            sums=self._sums(memberships),
+            sums=self._sums(memberships, activity),
             random=from_first(ranks, rng.integers(1, 2**63, size=4, dtype=np.uint64)),
         )
-        if plan.use_bits:
-            self.state.ints[kernel.SIZE] = memberships.counts
         self._workers = Workers(options.n_threads)
         self.initial_mdl = self.mdl
         first_rows(self.state, self._workers, ranks)
@@ -115,9 +117,9 @@ class MergeEngine:
         at[kernel.N_RANKS] = self.ranks.size
         return at
 
-    def _sums(self, memberships: Memberships) -> np.ndarray:
+    def _sums(self, memberships: Memberships, activity: np.ndarray) -> np.ndarray:
         sums = np.zeros(kernel.SUMS_SIZE)
-        sums[kernel.TOTAL] = sums[kernel.RANKED] = memberships.counts.sum()
+        sums[kernel.TOTAL] = sums[kernel.RANKED] = activity.sum()
         sums[kernel.N_SAMPLES] = memberships.n_samples
         sums[kernel.ALPHA] = self.options.alpha
         sums[kernel.PARAMETER] = self.options.parameter

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spd.clustering.math.sparse_rows import CHUNK
+from spd.clustering.math.sparse_rows import CHUNK, indptr_of
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.kernels import bits, bounds, samples
 from spd.clustering.merge_engine.kernels import state as kernel
@@ -47,20 +47,17 @@ def choose(memberships: Memberships, memory: int) -> Plan:
     n_rows = rows_that_fit(n, np.dtype(dtype).itemsize, memory)
     if memberships.is_soft:
         return Plan(False, dtype, n_rows)
-    entries = float(_squared_lengths(memberships.indptr))
+    entries = float(_squared_lengths(memberships.lengths))
     sparse = _COUNT * entries / 2 + 1.5 * (2 * _READ + _COUNT) * entries
     words = -(-memberships.n_samples // 64)
     dense = _WORD * words * float(n) * n
     return Plan(dense < sparse, dtype, n_rows)
 
 
-def _squared_lengths(indptr: np.ndarray) -> int:
-    """The sum of the squares of the rows' lengths: how many entries are read when each row is read for each of its."""
-    total = 0
-    for first in range(0, len(indptr) - 1, CHUNK):
-        lengths = np.diff(indptr[first : first + CHUNK + 1])
-        total += int((lengths * lengths).sum())
-    return total
+def _squared_lengths(lengths: np.ndarray) -> int:
+    """How many entries are read when each row is read for each of its."""
+    parts = (lengths[first : first + CHUNK].astype(np.int64) for first in range(0, len(lengths), CHUNK))
+    return sum(int((part * part).sum()) for part in parts)
 
 
 def make_samples(memberships: Memberships, use_bits: bool, samples_of: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -72,21 +69,19 @@ def make_samples(memberships: Memberships, use_bits: bool, samples_of: tuple[int
     n = memberships.n_components
     first, last = samples_of
     n_samples = last - first
-    low, high = int(memberships.indptr[first]), int(memberships.indptr[last])
-    row_start = memberships.indptr[first:last] - low
-    row_len = np.diff(memberships.indptr[first : last + 1]).astype(np.int32)
-    indices = memberships.indices[low:high]
+    row_len = memberships.lengths[first:last].astype(np.int32)
+    row_start = indptr_of(row_len)[:-1]
+    row_ids, row_vals = _entries(memberships, samples_of)
     if use_bits:
         words = np.zeros((n, -(-n_samples // 64)), np.uint64)
-        bits.fill_bits(row_start, row_len, indices, words)
+        bits.fill_bits(row_start, row_len, row_ids, words)
         return _arrays(n, bits=words)
-    row_ids = indices.astype(row_id_type(n))
     sizes = count_entries(row_ids, n)
     segments = np.zeros((kernel.SEGMENT_ROWS, n), np.int64)
     np.cumsum(sizes[:-1], out=segments[kernel.SEG_START, 1:])
     segments[kernel.SEG_LEN] = sizes
     segments[kernel.SEG_NEXT] = -1
-    seg_samples = np.empty(high - low, np.int32 if n_samples <= INT32_SAMPLES else np.int64)
+    seg_samples = np.empty(len(row_ids), np.int32 if n_samples <= INT32_SAMPLES else np.int64)
     cursor = segments[kernel.SEG_START].copy()
     samples.fill_columns(row_start, row_len, row_ids, cursor, seg_samples)
     return _arrays(
@@ -95,10 +90,26 @@ def make_samples(memberships: Memberships, use_bits: bool, samples_of: tuple[int
         row_len=row_len,
         row_ids=row_ids,
         marks=np.full(n_samples, -1, np.int32),
-        row_vals=np.zeros(0) if memberships.values is None else memberships.values[low:high].astype(np.float64),
+        row_vals=row_vals,
         seg_samples=seg_samples,
         segments=segments,
     )
+
+
+def _entries(memberships: Memberships, samples_of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The components of all entries of these samples, and their values as float64 (none for booleans); read block by
+    block, so that memberships on disk are never in memory a second time."""
+    nnz = int(memberships.lengths[slice(*samples_of)].sum(dtype=np.int64))
+    row_ids = np.empty(nnz, row_id_type(memberships.n_components))
+    row_vals = np.empty(nnz if memberships.is_soft else 0)
+    place = 0
+    for block in memberships.blocks(samples_of):
+        part = slice(place, place + len(block.indices))
+        row_ids[part] = block.indices
+        if block.values is not None:
+            row_vals[part] = block.values
+        place = part.stop
+    return row_ids, row_vals
 
 
 def first_rows(state: State, workers: Workers, ranks: Ranks) -> None:

@@ -6,6 +6,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run
 from spd.clustering.execution.slurm import own_task_id
 from spd.clustering.execution.stamp import ExecutionStamp
+from spd.clustering.pipeline.compile_ahead import compiling_ahead
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.pipeline.member_merge import MergePlace, merge_run
@@ -45,17 +46,18 @@ def run_clustering(
     if team is not None:
         team.announce(run_id, config)
     place = MergePlace(idx) if team is None else team.place(idx)
-    with place.ranks.busy():
-        is_done = is_whole(paths, config, source_fingerprints(source))
-        if not is_done:
-            log_to_file(paths.log)
-            harvest_run(paths, config, source)
-    if team is not None:
-        team.start_merge(is_wanted=not (is_done or paths.history.is_file()))
-    if is_done:
+    if is_whole(paths, config, source_fingerprints(source)):
         logger.info("%s is finished already", paths.directory)
+        if team is not None:
+            team.start_merge(is_wanted=False)
         return paths
-    merge_run(paths, config, place)
+    log_to_file(paths.log)
+    with compiling_ahead(config):
+        with place.ranks.busy():
+            harvest_run(paths, config, source)
+        if team is not None:
+            team.start_merge(is_wanted=not paths.history.is_file())
+        merge_run(paths, config, place)
     if team is not None:
         logger.info("%s", team.communication())
     return paths

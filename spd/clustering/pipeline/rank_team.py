@@ -78,8 +78,8 @@ class RankTeam:
         sums, given = group.since_first_merge()
         n_merges = max(1, group.n_merges)
         return (
-            f"{group.size} ranks: {sums / n_merges:.2f} sums and {given / n_merges:,.0f} bytes a merge; in "
-            f"all {group.n_sums:,} sums of {byte_count(group.n_bytes)}, which took {duration(group.seconds)}, waiting for "
+            f"{group.size} ranks: {sums / n_merges:.2f} sums and {given / n_merges:,.0f} bytes a merge; in all "
+            f"{group.n_sums:,} sums of {byte_count(group.n_bytes)}, which took {duration(group.seconds)}, waiting for "
             "each other included"
         )
 
