@@ -123,15 +123,18 @@ def _merge(
             last_report = now
             place.report(f"merge {step.iteration + 1:,} of {total:,}, {step.k_groups:,} groups")
 
-    return _merged(paths, config, memberships, place, observe, tracker.next_state)
+    history = _merged(paths, config, memberships, place, observe, tracker.next_state)
+    if not history.is_complete:
+        raise KeyboardInterrupt
+    return history
 
 
 def assist_merge(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace) -> None:
-    """Merge as one of the ranks that only hold samples: rank 0 does everything else, `merge_run`.
+    """Merge as one of the ranks that only hold samples: rank 0 does everything else, `merge_run`. When all ranks have
+    agreed to stop, rank 0 alone ends as interrupted.
 
     Raises:
         SPDError: the memberships cannot be read; another rank was lost.
-        KeyboardInterrupt: all ranks have stopped.
     """
     _merged(paths, config, Memberships.load(paths.checkpoint_memberships), place)
 
@@ -144,7 +147,7 @@ def _merged(
     observe: LogCallback | None = None,
     next_state: Callable[[int], int] | None = None,
 ) -> MergeHistory:
-    """The whole history; a damaged checkpoint is put away."""
+    """The history, as far as it came; a damaged checkpoint is put away."""
 
     def merge() -> MergeHistory:
         return merge_iteration(
@@ -164,15 +167,12 @@ def _merged(
         )
 
     try:
-        history = merge()
+        return merge()
     except DamagedFileError as error:
         if place.ranks.rank == 0:
             logger.warning("the merge starts again: %s", error)
             paths.checkpoint_merge.unlink(missing_ok=True)
-        history = merge()
-    if not history.is_complete:
-        raise KeyboardInterrupt
-    return history
+        return merge()
 
 
 def _log_result(history: MergeHistory, memberships: Memberships, seconds: float) -> None:

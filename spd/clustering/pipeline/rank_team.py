@@ -64,7 +64,6 @@ class RankTeam:
 
         Raises:
             SPDError: the memberships cannot be read; another rank was lost.
-            KeyboardInterrupt: all ranks have stopped.
         """
         logging.disable(logging.WARNING)  # what there is to tell, rank 0 tells
         told = json.loads(self._group.share(""))

@@ -10,16 +10,18 @@ Dependents use `afterany` and check for themselves what is there, so that no job
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spd.clustering.ensemble_registry import RegisteredMember, set_member_jobs, set_member_state
 from spd.clustering.execution import slurm
 from spd.clustering.execution.git_snapshot import add_work_tree
 from spd.clustering.execution.slurm_scripts import (
+    Command,
     JobScript,
     JobSetting,
     SlurmResources,
+    on_tasks,
     render_array,
     render_job,
     split_into_arrays,
@@ -72,7 +74,7 @@ class Renderer:
                 render_array(
                     self._name("members"),
                     {task: self._member_command(idx) for task, idx in tasks.items()},
-                    self._resources(self.config.slurm_gpus),
+                    self._member_resources(),
                     self._setting(),
                     self.config.slurm_max_concurrent,
                 ),
@@ -96,12 +98,17 @@ class Renderer:
         command = [sys.executable, *report_arguments(self.paths), "--again"]
         return render_job(self._name("report"), command, self._resources(self.config.slurm_gpus), self._setting())
 
-    def _member_command(self, idx: int) -> list[str]:
-        config = ["--config", str(self.paths.clustering_run_config)]
-        return self._command("run_clustering", *config, "--idx-in-ensemble", str(idx))
+    def _member_command(self, idx: int) -> Command:
+        flags = ["--config", str(self.paths.clustering_run_config), "--idx-in-ensemble", str(idx)]
+        flags += ["--distributed"] if self.config.merge_tasks > 1 else []
+        return on_tasks(self._command("run_clustering", *flags), self._member_resources())
 
     def _require_all(self) -> list[str]:
         return ["--require-all"] if self.config.require_all else []
+
+    def _member_resources(self) -> SlurmResources:
+        resources = self._resources(self.config.slurm_gpus)
+        return replace(resources, tasks=self.config.merge_tasks, nodes=self.config.merge_nodes)
 
     def _command(self, script: str, *flags: str) -> list[str]:
         module = f"spd.clustering.scripts.{script}"
