@@ -6,6 +6,7 @@
 4. Put what was done into a `MergeHistory`, with a warning when it does not mean what one may think.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,21 +26,26 @@ from spd.clustering.merge_engine.coactivation import group_coactivation
 from spd.clustering.merge_engine.drive import drive_engine
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.merge_engine.ranks import ALONE, Ranks, check_same
 from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.errors import ActivationsError
 from spd.machine import available_cores, available_memory
+from spd.text import byte_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 MOSTLY_RANDOM = 0.5
 """The share of all pairs that `range` chose from, in most merges, above which a warning is given."""
 MAX_COMPARED = 2000
 """Groups of a state whose costs are all computed for a warning, at most."""
 MEMORY_SHARE = 0.5
-"""The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
+"""The part of the memory that the samples leave to the process that coactivations may take, unless `memory_limit_gb` is
+set."""
 
 
 @dataclass(frozen=True)
@@ -240,14 +246,24 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig, ranks: Ranks
 
 def _engine_options(config: MergeConfig, run_options: MergeRunOptions, memberships: Memberships) -> EngineOptions:
     limit, n_members = run_options.merge_options.memory_limit_gb, run_options.n_parallel_members
-    memory = available_memory() * MEMORY_SHARE if limit is None else limit * 1e9
+    n = memberships.n_components
+    size = MergeSize(memberships.n_samples, n, memberships.nnz / memberships.n_samples, memberships.is_soft)
+    left, needed = available_memory() / n_members, size.sample_bytes(run_options.ranks.size)
+    if needed > left:
+        logger.warning(
+            "the merge holds %s of samples and this process may take %s more: it may be killed; fewer side by side, or "
+            "samples divided over more machines (--distributed), take less",
+            byte_count(needed),
+            byte_count(left),
+        )
+    memory = max(0.0, left - needed) * MEMORY_SHARE if limit is None else limit * 1e9 / n_members
     return EngineOptions(
         sampler=config.merge_pair_sampling_method,
         parameter=next(iter(config.merge_pair_sampling_kwargs.values())),
         alpha=config.alpha,
-        n_merges=config.get_num_iters(memberships.n_components),
+        n_merges=config.get_num_iters(n),
         need_active=run_options.merge_options.require_coactivation,
-        memory=int(memory / n_members),
+        memory=int(memory),
         n_threads=run_options.n_threads or max(1, available_cores() // n_members),
     )
 

@@ -135,9 +135,8 @@ def test_one_is_killed_and_another_number_goes_on(out_dir: Path) -> None:
     for rank, (_, _, errors) in enumerate(ended[:2]):
         assert f"error: rank {rank} of 3: another rank has ended or cannot be reached" in errors.splitlines()[-1]
 
-    alone = subprocess.run(
-        [*COMMAND, "--harvest", harvest, "--run-id", paths.run_id], capture_output=True, text=True, timeout=240
-    )
+    command = [*COMMAND, "--harvest", harvest, "--run-id", paths.run_id]
+    alone = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert alone.returncode == 0, alone.stderr
     assert_same_history(paths, merged_alone(harvest))
 

@@ -53,8 +53,8 @@ class ClusteringPipelineConfig(FrozenConfig):
     slurm_qos: str | None = Field(None, description="Quality of service.")
     merge_tasks: PositiveInt = Field(
         1,
-        description="SLURM tasks over which each member's samples are divided; its job is then an srun of so many, with "
-        "slurm_cpus and slurm_gpus for each task and each node.",
+        description="SLURM tasks over which each member's samples are divided; its job is then an srun of so many. "
+        "slurm_cpus are for each task, slurm_memory and slurm_gpus for each node.",
     )
     merge_nodes: PositiveInt = Field(1, description="Nodes over which these tasks are spread.")
     slurm_extra_options: list[str] = Field(
