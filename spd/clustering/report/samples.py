@@ -46,13 +46,13 @@ class Samples:
         return self.memberships.n_samples
 
     @cached_property
-    def columns(self) -> "Columns":
+    def columns(self) -> "ByComponent":
         """The same by component."""
-        return Columns.of(self.memberships, self.threshold)
+        return ByComponent.of(self.memberships, self.threshold)
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ByComponent:
     """Entries by component: those of component i are `start[i]:start[i + 1]`, samples ascending.
 
     Attributes:
@@ -68,7 +68,7 @@ class Columns:
     threshold: float
 
     @classmethod
-    def of(cls, memberships: Memberships, threshold: float) -> "Columns":
+    def of(cls, memberships: Memberships, threshold: float) -> "ByComponent":
         matrix = memberships.to_scipy().tocsc()
         return cls(
             matrix.indptr.astype(np.int64),
@@ -129,7 +129,7 @@ class Firing:
         return found
 
 
-def firing_of(columns: Columns, components: np.ndarray, weights: np.ndarray, bias: float) -> Firing:
+def firing_of(columns: ByComponent, components: np.ndarray, weights: np.ndarray, bias: float) -> Firing:
     """The firing of a group of these components by the rule of `grouping`."""
     parts = [columns.entries(int(component)) for component in components]
     lengths = [len(rows) for rows, _ in parts]
