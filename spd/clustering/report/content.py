@@ -137,6 +137,7 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
         given = grouping.verdicts.get(place)
         verdict, why = given or (("alone", MEANINGS["alone"]) if len(members) == 1 else ("unseen", "nothing measured"))
         confidence = None if grouping.confidence is None else grouping.confidence[members]
+        parts = np.full(len(members), -1) if grouping.parts is None else grouping.parts[members]
         found.append(
             {
                 "id": int(grouping.ids[place]),
@@ -156,6 +157,7 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
                         "component": int(component),
                         "label": grouping.labels[component],
                         "confidence": None if confidence is None else round(float(confidence[at]), 4),
+                        "part": int(parts[at]) if parts[at] >= 0 else None,
                         "also": others.get(int(component), []),
                     }
                     for at, component in enumerate(members)

@@ -37,6 +37,8 @@ _STYLES = ("page.css", "group.css")
 _GROUPS_A_CHUNK = 50
 _N_TOKENS_IN_INDEX = 8
 _N_TOKENS_WITHOUT_SCRIPT = 5
+_PLACE_BEFORE, _PLACE_AFTER = 6, 4
+"""Tokens around a group's strongest place in the index."""
 
 
 def render_page(content: dict[str, Any]) -> str:
@@ -82,7 +84,7 @@ def _head(content: dict[str, Any]) -> dict[str, Any]:
     kept["data"] = {key: value for key, value in content["data"].items() if key != "tokens"}
     kept["chunk_size"] = _GROUPS_A_CHUNK
     kept["module_names"] = modules
-    kept["index"] = [_row(group, place) for group in content["groups"]]
+    kept["index"] = [_row(group, place) | _place(content["data"], group) for group in content["groups"]]
     return kept
 
 
@@ -111,6 +113,15 @@ def _row(group: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
         "effect_verdict": effect["verdict"] if effect else None,
         "members": [member["component"] for member in group["members"]],
     }
+
+
+def _place(data: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """`place`: the tokens around a group's strongest place, and which of them it is; nothing without tokens."""
+    if not data.get("tokens") or not group.get("contexts"):
+        return {}
+    sequence, at = divmod(group["contexts"][0]["sample"], data["sequence_length"])
+    start = max(0, at - _PLACE_BEFORE)
+    return {"place": [data["tokens"][sequence][start : at + 1 + _PLACE_AFTER], at - start]}
 
 
 def _json(content: Any) -> str:

@@ -29,6 +29,7 @@ class Samples:
         decode: texts of token ids, one each.
         modules: number of components of each module of the model, in order of execution; empty without a model.
         about: what is said of the data: name, seed, and so on (JSON types).
+        missing: sentences about what could not be had.
     """
 
     memberships: Memberships
@@ -40,6 +41,7 @@ class Samples:
     decode: Callable[[list[int]], list[str]] | None = None
     modules: dict[str, int] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:

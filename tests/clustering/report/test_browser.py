@@ -8,6 +8,7 @@ import pytest
 
 from spd.clustering.labels import component_labels
 from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.directory import ModelData
 from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.grouping import from_mapping
 from spd.clustering.report.model_inputs import ModelInputs
@@ -273,7 +274,7 @@ def test_the_bundled_examples(driver: Any, tmp_path: Path, name: str) -> None:
     model = ModelInputs.load(f"example:{name}")
     labels = component_labels(dict.fromkeys(model.model.module_to_c, 20))
     grouping = from_mapping({label: int(label.split(":")[1]) // 2 for label in labels}, "by number")
-    samples = model.samples(labels, 0.01, 1024)
+    samples = model.samples(labels, 0.01, 1024, ModelData(f"example:{name}"))
     effects = measure_effects(model, samples, grouping, [0], n_items=8)
     content = build_content(grouping, samples, Subject({"name": name}, {"alpha": 1.0}), effects=effects)
     path = tmp_path / "report.html"
