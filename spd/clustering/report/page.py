@@ -24,6 +24,7 @@ from spd.text import printable
 
 _SCRIPTS = (
     "base.js",
+    "summary.js",
     "filter.js",
     "table.js",
     "pictures.js",

@@ -211,7 +211,7 @@ def test_an_address_of_no_group(driver: Any, page: Path) -> None:
     wait(driver, lambda d: "There is no group 999" in "".join(texts(d, "#group")))
 
 
-@pytest.mark.parametrize("width", [400, 700, 1099, 1280])
+@pytest.mark.parametrize("width", [400, 700, 801, 1041, 1099, 1280])
 def test_nothing_is_wider_than_the_window(driver: Any, page: Path, width: int) -> None:
     browser.resize(driver, width, 800)
     for address in ("", "#group-0"):

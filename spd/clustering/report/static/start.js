@@ -89,7 +89,7 @@ async function followAddress() {
   const row = state.open;
   if (row.element) {
     row.element.classList.add("open");
-    row.element.scrollIntoView({ block: "nearest" });
+    scrollToRow(row);
   }
   markOpen(row.id);
   let content;
@@ -140,10 +140,12 @@ function start() {
   showRows();
   makePictures();
   makeKeys();
+  watchRows();
   addEventListener("hashchange", followAddress);
   followAddress();
   performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
+  setTimeout(prepareSearch, 200, 0);
 }
 
 start();
