@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.report.content import Subject, build_content
-from spd.clustering.report.directory import ModelData, Opened, model_data, open_directory
+from spd.clustering.report.directory import Opened, open_directory
 from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.exports import NeuronpediaNames, groups_csv, mapping, neuronpedia_link
 from spd.clustering.report.labels_file import read_labels, read_sample_texts
 from spd.clustering.report.limits import Limits
+from spd.clustering.report.model_data import ModelData, model_data
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples

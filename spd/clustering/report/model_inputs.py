@@ -14,8 +14,8 @@ import numpy as np
 from spd.clustering.labels import split_label
 from spd.clustering.math.sparse_rows import SparseRows
 from spd.clustering.memberships import Memberships
-from spd.clustering.report.directory import ModelData
 from spd.clustering.report.effects import ComponentSet, MaskedRows
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.progress import Progress, Show
 from spd.clustering.report.samples import MAX_ENTRIES, Samples
 from spd.data import iter_batches
@@ -132,9 +132,7 @@ class ModelInputs:
             memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
         )
 
-    def _items(
-        self, n_items: int, data: ModelData, show: Show | None
-    ) -> "tuple[Iterable[torch.Tensor], Progress]":
+    def _items(self, n_items: int, data: ModelData, show: Show | None) -> "tuple[Iterable[torch.Tensor], Progress]":
         """Batches of the data, and what counts them."""
         batches = iter_batches(
             self.info, n_items, data.seed, micro_batch_size=data.micro_batch_size, streaming=data.streaming

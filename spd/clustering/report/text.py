@@ -7,9 +7,10 @@ from typing import Any
 
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
-from spd.clustering.report.directory import model_data, open_directory
+from spd.clustering.report.directory import open_directory
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.make import ReportOptions, model_samples
+from spd.clustering.report.model_data import model_data
 from spd.errors import ConfigError, SPDError
 from spd.text import printable
 

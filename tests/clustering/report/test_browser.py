@@ -1,6 +1,6 @@
 """The page in a real Chromium: no error, no request; sort, filter, search, open, slider; hostile text stays text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +8,17 @@ import pytest
 
 from spd.clustering.labels import component_labels
 from spd.clustering.report.content import Subject, build_content
-from spd.clustering.report.directory import ModelData
 from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.grouping import from_mapping
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.page import render_page
 from spd.clustering.report.samples import Samples
 from tests.clustering.report import browser
+from tests.clustering.report.browser import ids, texts, type_filter, wait
 from tests.clustering.report.fixtures import HOSTILE, LABELS, grouping_of, small_content, toy_samples
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    yield from browser.start(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")
@@ -35,39 +31,6 @@ def page(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> P
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(content), encoding="utf-8")
     return path
-
-
-@pytest.fixture(autouse=True)
-def quiet(driver: Any) -> Iterator[None]:
-    """Whatever a test does, the page logs no error and asks the network for nothing."""
-    browser.resize(driver, 1280, 900)
-    browser.complaints(driver), browser.requests(driver)
-    yield
-    assert browser.complaints(driver) == []
-    assert browser.requests(driver) == []
-
-
-def texts(driver: Any, selector: str) -> list[str]:
-    found: list[str] = driver.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)", selector
-    )
-    return found
-
-
-def ids(driver: Any) -> list[int]:
-    return [int(text) for text in texts(driver, "tbody#rows > tr > td:first-child")]
-
-
-def wait(driver: Any, condition: Callable[[Any], Any]) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(driver, 10).until(condition)
-
-
-def type_filter(driver: Any, text: str) -> None:
-    box = driver.find_element("id", "filter")
-    box.clear()
-    box.send_keys(text)
 
 
 def test_the_index_shows_every_group(driver: Any, page: Path, content: dict[str, Any]) -> None:
@@ -219,6 +182,10 @@ def test_nothing_is_wider_than_the_window(driver: Any, page: Path, width: int) -
         if address:
             wait(driver, lambda d: texts(d, "#group .contexts"))
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        assert (
+            driver.execute_script("return document.querySelector('#columns').lastChild.getBoundingClientRect().right")
+            <= width
+        )
 
 
 def test_light_and_dark(driver: Any, page: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spd.clustering.report.directory import ModelData
 from spd.clustering.report.effects import (
     N_CONTROLS,
     MaskedRows,
@@ -16,6 +15,7 @@ from spd.clustering.report.effects import (
     measure_effects,
 )
 from spd.clustering.report.grouping import Grouping, from_mapping
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.samples import Samples
 from spd.experiments.ground_truth import component_features
