@@ -182,10 +182,15 @@ def test_nothing_is_wider_than_the_window(driver: Any, page: Path, width: int) -
         if address:
             wait(driver, lambda d: texts(d, "#group .contexts"))
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-        assert (
-            driver.execute_script("return document.querySelector('#columns').lastChild.getBoundingClientRect().right")
-            <= width
+        # Every cell stands under its column's head, none on a second line.
+        cells = driver.execute_script(
+            "return ['#columns', '#rows > tr'].map((one) => [...document.querySelector(one).children]"
+            ".filter((cell) => getComputedStyle(cell).display !== 'none' && !cell.matches('.c-verdict'))"
+            ".map((cell) => [cell.className, Math.round(cell.getBoundingClientRect().right)]))"
         )
+        if cells[0]:
+            assert cells[0] == cells[1]
+            assert all(right <= width for _, right in cells[0])
 
 
 def test_light_and_dark(driver: Any, page: Path) -> None:

@@ -1,6 +1,6 @@
 // The index's table: one row in <tbody> for each group shown. Where there are many groups, a row out of view holds its
 // number and its text alone and is not laid out, so that thousands are filtered in a moment; it is whole when it is
-// scrolled to, for printing, and, as far as its text goes, for the browser's own search.
+// scrolled to. The browser's own search and a printer get the text of all.
 
 const COLUMNS = [
   { key: "id", name: "group", title: "its number in mapping files and addresses", number: true },
@@ -192,13 +192,10 @@ function showSeen(around) {
   body.style.setProperty("padding-bottom", `${(n - last) * ROW_HEIGHT}px`);
 }
 
-/** Lay out all rows: for printing with all cells, for the browser's own search with their text. */
-function showAll(isFull) {
+/** Lay out all rows, for the browser's own search and for a printer; those out of view with their text. */
+function showAll() {
   if (state.isWhole) return;
-  for (const row of state.shown) {
-    if (isFull) fill(row);
-    row.element.classList.remove("far");
-  }
+  for (const row of state.shown) row.element.classList.remove("far");
   state.seen = state.shown;
   byId("rows").style.setProperty("padding", "0");
 }
@@ -219,10 +216,10 @@ function watchRows() {
   };
   addEventListener("scroll", later, { capture: true, passive: true }); // the window, or the index beside a group
   addEventListener("resize", later);
-  addEventListener("beforeprint", () => showAll(true));
+  addEventListener("beforeprint", showAll);
   addEventListener("afterprint", () => attachRows(state.shown, (cuts.rows || R.index).length));
   addEventListener("keydown", (event) => {
-    if (event.key === "F3" || ((event.ctrlKey || event.metaKey) && event.key === "f")) showAll(false);
+    if (event.key === "F3" || ((event.ctrlKey || event.metaKey) && event.key === "f")) showAll();
   });
 }
 
