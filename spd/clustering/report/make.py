@@ -16,7 +16,7 @@ from spd.clustering.report.limits import Limits
 from spd.clustering.report.model_data import ModelData, model_data
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
-from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.report.samples import MAX_ENTRIES, Samples, stopped_early
 from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
@@ -240,6 +240,7 @@ def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportO
     path, soft_config = Path(config.activations_path), config.replaced(merge_config=soft)
     limit = min(config.batch_size, options.n_samples or config.batch_size)
     found = read_activations(path, soft_config.replaced(batch_size=min(limit, _N_FIRST)))
+    fits = limit
     if found.n_samples < limit:
         fits = max(1, MAX_ENTRIES * found.n_samples // max(found.nnz, 1))
         if fits < limit:
@@ -259,7 +260,8 @@ def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportO
     threshold = config.merge_config.activation_threshold
     texts = read_sample_texts(options.samples, memberships.n_samples) if options.samples else []
     about: dict[str, object] = {"dataset": Path(config.activations_path).name}
-    return Samples(memberships, threshold or 0.0, "matrix", texts=texts, about=about)
+    missing = stopped_early(memberships.n_samples, limit) if fits < limit else ()
+    return Samples(memberships, threshold or 0.0, "matrix", texts=texts, about=about, missing=missing)
 
 
 def smaller(content: dict[str, Any], limits: Limits) -> dict[str, Any]:

@@ -7,7 +7,7 @@ computed; nothing of size samples x components is kept.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.report.effects import ComponentSet, MaskedRows
 from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.progress import Progress, Show
-from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.report.samples import MAX_ENTRIES, Samples, stopped_early
 from spd.data import iter_batches
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo
@@ -119,7 +119,9 @@ class ModelInputs:
             if data.n_items is None or n_items <= data.n_items:
                 raise
             logger.warning("the report uses the %d items of the clustering: %s", data.n_items, error)
-            memberships, inputs, order = self._run(list(labels), floor, *self._items(data.n_items, data, show))
+            n_items = data.n_items
+            memberships, inputs, order = self._run(list(labels), floor, *self._items(n_items, data, show))
+        missing = stopped_early(memberships.n_samples, n_items * self.samples_per_item)
         about = {
             "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
             "seed": data.seed,
@@ -127,9 +129,18 @@ class ModelInputs:
         }
         modules = {module: self.model.module_to_c[module] for module in order}
         if not self.is_language:
-            return Samples(memberships, threshold, "toy", features=inputs, modules=modules, about=about)
+            return Samples(
+                memberships, threshold, "toy", features=inputs, modules=modules, about=about, missing=missing
+            )
         return Samples(
-            memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
+            memberships,
+            threshold,
+            "language",
+            tokens=inputs,
+            decode=self.decode,
+            modules=modules,
+            about=about,
+            missing=missing,
         )
 
     def _items(self, n_items: int, data: ModelData, show: Show | None) -> "tuple[Iterable[torch.Tensor], Progress]":
@@ -224,17 +235,26 @@ class ModelInputs:
         vocabulary = getattr(getattr(self.model.target_model, "config", None), "vocab_size", None)
         return max(int(vocabulary or 0), sum(self.model.module_to_c.values()))
 
-    def decode(self, ids: list[int]) -> list[str]:
-        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it."""
+    def decode(self, ids: list[int]) -> list[str | None]:
+        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it; None for
+        one that the tokenizer does not know.
+
+        Raises:
+            SPDError: there is no tokenizer.
+        """
         from spd.data.corpus import load_tokenizer
 
         tokenizer = load_tokenizer(self.info)
-        texts = [str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
-        names = tokenizer.convert_ids_to_tokens(ids)
-        return [
-            str(name) if name is not None and (not text or "\ufffd" in text) else text
-            for text, name in zip(texts, names, strict=True)
-        ]
+        return [_text_of(tokenizer, token) for token in ids]
+
+
+def _text_of(tokenizer: Any, token: int) -> str | None:
+    try:
+        text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+        name = tokenizer.convert_ids_to_tokens([token])[0]
+    except Exception:  # tokenizers raise what they like at an id beyond their vocabulary
+        return None
+    return str(name) if name is not None and (not text or "\ufffd" in text) else text
 
 
 def _append(rows: SparseRows, importances: "dict[str, torch.Tensor]", columns: "torch.Tensor", floor: float) -> None:

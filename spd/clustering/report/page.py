@@ -163,4 +163,5 @@ def _plain_table(content: dict[str, Any]) -> str:
 
 def _names(content: dict[str, Any], ids: Sequence[int]) -> str:
     texts = {token: text.replace(" ", "\u00b7") for token, text in content["token_texts"].items()}
-    return "  ".join(texts.get(str(token), f"feature {token}") for token in ids)
+    other = "#" if content["data"]["kind"] == "language" else "feature "
+    return "  ".join(texts.get(str(token), f"{other}{token}") for token in ids)

@@ -1,6 +1,6 @@
 """What the report measures on: importances of samples, and what each sample is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -12,7 +12,17 @@ from spd.clustering.memberships import Memberships
 Kind = Literal["language", "toy", "matrix"]
 
 MAX_ENTRIES = 128 * 2**20
-"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+"""Positive importances that are kept; with more, fewer samples are used, and the report says so."""
+
+
+def stopped_early(n_samples: int, n_wanted: int) -> tuple[str, ...]:
+    """A sentence where fewer samples were used than wanted, so that their importances fit."""
+    if n_samples >= n_wanted:
+        return ()
+    return (
+        f"Measured on {n_samples:,} samples instead of {n_wanted:,}: so many components are active at once that more "
+        f"would not fit {MAX_ENTRIES:,} importances.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +36,7 @@ class Samples:
         tokens: (n_sequences, length) of a language model, its samples row by row; else None.
         features: (n_samples, n_features) of a toy model; else None.
         texts: one for each of the first samples of a matrix, as the user gave them.
-        decode: texts of token ids, one each.
+        decode: texts of token ids, one each; None: it has no text.
         modules: number of components of each module of the model, in order of execution; empty without a model.
         about: what is said of the data: name, seed, and so on (JSON types).
         missing: sentences about what could not be had.
@@ -38,7 +48,7 @@ class Samples:
     tokens: np.ndarray | None = None
     features: np.ndarray | None = None
     texts: list[str] = field(default_factory=list)
-    decode: Callable[[list[int]], list[str]] | None = None
+    decode: Callable[[list[int]], Sequence[str | None]] | None = None
     modules: dict[str, int] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
     missing: tuple[str, ...] = ()

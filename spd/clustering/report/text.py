@@ -115,7 +115,9 @@ def _shown(content: Mapping[str, Any], group: Mapping[str, Any], n_shown: int) -
         modules=group["modules"],
         active_share=group["firing_rate"],
         inputs={
-            texts[str(token["id"])] if is_language else f"feature {token['id']}": token.get("weight", token["share"])
+            texts.get(str(token["id"]), f"#{token['id']}") if is_language else f"feature {token['id']}": token.get(
+                "weight", token["share"]
+            )
             for token in tokens
         },
         contexts=_contexts(content, group, n_shown) if is_language else [],
@@ -131,7 +133,7 @@ def _contexts(content: Mapping[str, Any], group: Mapping[str, Any], n_shown: int
             row = content["data"]["tokens"][context["sample"] // length]
             at = context["sample"] % length
             before, token, after = (
-                "".join(content["token_texts"][str(identifier)] for identifier in part)
+                "".join(content["token_texts"].get(str(identifier), f"#{identifier}") for identifier in part)
                 for part in (row[max(0, at - _BEFORE) : at], row[at : at + 1], row[at + 1 : at + 1 + _AFTER])
             )
             found[printable(f"{before}[{token}]{after}".replace("\n", " "))] = None
