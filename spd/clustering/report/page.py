@@ -150,15 +150,33 @@ def _static(name: str) -> str:
 
 def _plain_table(content: dict[str, Any]) -> str:
     """The index for a browser without scripts."""
-    cells = ["group", "label", "verdict", "size", "fires on", "modules", "mostly on"]
+    cells = ["group", "label", "verdict", "size", "fires on", "modules", "mostly on", "strongest place"]
     rows = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in cells)}</tr>"]
     for group in content["groups"]:
         rate = "" if group["firing_rate"] is None else f"{group['firing_rate']:.2%}"
         modules = ", ".join(f"{module} {count}" for module, count in group["modules"].items())
         tokens = _names(content, [token["id"] for token in group.get("tokens", [])[:_N_TOKENS_WITHOUT_SCRIPT]])
-        values = [group["id"], group["label"] or "", group["verdict"], group["size"], rate, modules, tokens]
+        values = [
+            group["id"],
+            group["label"] or "",
+            group["verdict"],
+            group["size"],
+            rate,
+            modules,
+            tokens,
+            _place_text(content, group),
+        ]
         rows.append(f"<tr>{''.join(f'<td>{html.escape(printable(str(value)))}</td>' for value in values)}</tr>")
     return "\n".join(rows)
+
+
+def _place_text(content: dict[str, Any], group: dict[str, Any]) -> str:
+    found = _place(content["data"], group)
+    if not found:
+        return ""
+    ids, at = found["place"]
+    texts = [content["token_texts"].get(str(token), f"#{token}") for token in ids]
+    return f"{''.join(texts[:at])}[{texts[at]}]{''.join(texts[at + 1 :])}"
 
 
 def _names(content: dict[str, Any], ids: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from tests.clustering.report.fixtures import small_content
 pytestmark = pytest.mark.slow
 
 
-N_MANY = 2400
+N_MANY = 5000
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_many_groups_are_laid_out_where_they_are_seen(driver: Any, many: Path) -
     assert driver.execute_script("return document.documentElement.scrollHeight") == height
     middle = "const row = document.elementFromPoint(300, 450).closest('tr'); return row && row.children.length"
     assert driver.execute_script(middle) > 2
-    browser.open_page(driver, many, "#group-2000")
-    wait(driver, lambda d: 2000 in laid_out(d))
-    box = driver.execute_script("return document.getElementById('row-2000').getBoundingClientRect().top")
+    browser.open_page(driver, many, "#group-4000")
+    wait(driver, lambda d: 4000 in laid_out(d))
+    box = driver.execute_script("return document.getElementById('row-4000').getBoundingClientRect().top")
     assert 0 <= box <= 900
 
 

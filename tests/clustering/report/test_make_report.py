@@ -148,6 +148,20 @@ def test_an_ensemble(matrix: Path, tmp_path: Path) -> None:
     assert main([str(paths.directory)]) == 1
 
 
+def test_fewer_samples_than_wanted_are_said(run: Path, matrix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spd.clustering.report.model_inputs.MAX_ENTRIES", 100)
+    monkeypatch.setattr("spd.clustering.report.make.MAX_ENTRIES", 100)
+    monkeypatch.setattr("spd.clustering.report.make._N_FIRST", 100)
+    assert main([str(run), "--report-samples", "100000", "--effects", "0"]) == 0
+    content = _report(run)
+    assert 0 < content["data"]["n_samples"] < 100_000
+    assert content["missing"][0].startswith(f"Measured on {content['data']['n_samples']:,} samples instead of 100,000")
+    assert main([str(matrix)]) == 0
+    content = _report(matrix)
+    assert 0 < content["data"]["n_samples"] < 800
+    assert content["missing"][0].startswith(f"Measured on {content['data']['n_samples']} samples instead of 800")
+
+
 def test_a_harvest_with_a_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=300, merge_config=MERGE)
     memberships = open_source(config).memberships(config)
