@@ -32,6 +32,7 @@ _SCRIPTS = (
     "places.js",
     "relations.js",
     "group.js",
+    "exports.js",
     "start.js",
 )
 _STYLES = ("page.css", "group.css")

@@ -1,5 +1,6 @@
 """The page in a real Chromium: no error, no request; sort, filter, search, open, slider; hostile text stays text."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from spd.clustering.labels import component_labels
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.effects import measure_effects
+from spd.clustering.report.exports import mapping
 from spd.clustering.report.grouping import from_mapping
 from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
@@ -218,12 +220,32 @@ def test_without_scripts_there_is_a_plain_table(driver: Any, page: Path, content
 def test_the_table_is_exported(driver: Any, page: Path, tmp_path: Path, content: dict[str, Any]) -> None:
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     browser.open_page(driver, page)
-    driver.find_element("css selector", "#exports button").click()
+    driver.find_element("css selector", "#exports button:first-child").click()
     path = tmp_path / "groups.csv"
     wait(driver, lambda _: path.is_file() and path.stat().st_size)
     lines = path.read_text().splitlines()
     assert len(lines) >= len(content["groups"]) + 1
     assert "'=1+1" in path.read_text()
+
+
+def test_the_mapping_of_the_cut_shown_is_exported(
+    driver: Any, page: Path, tmp_path: Path, content: dict[str, Any]
+) -> None:
+    path = tmp_path / "groups_mapping.json"
+
+    def exported() -> dict[str, Any]:
+        path.unlink(missing_ok=True)
+        driver.find_element("css selector", "#exports button:last-child").click()
+        wait(driver, lambda _: path.is_file() and path.stat().st_size)
+        return json.loads(path.read_text())
+
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.open_page(driver, page)
+    assert exported() == mapping(content)
+    browser.open_page(driver, page, "#cut-6")
+    found = exported()
+    assert (found["iteration"], len(set(found["clusters"].values()))) == (len(LABELS) - 6 - 1, 6)
+    assert found["clusters"][LABELS[0]] == found["clusters"][LABELS[1]] != found["clusters"][LABELS[2]]
 
 
 def test_texts_of_a_matrix(driver: Any, tmp_path: Path) -> None:
