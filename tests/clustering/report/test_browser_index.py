@@ -1,5 +1,6 @@
 """The page in a real Chromium: thousands of groups, what speaks against a group, what is sent to a printer."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from spd.clustering.report.page import render_page
 from tests.clustering.report import browser
 from tests.clustering.report.browser import ids, texts, type_filter, wait
 from tests.clustering.report.fixtures import small_content
+from tests.clustering.report.take_pictures import group_to_show, take_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -128,3 +130,17 @@ def test_the_index_shows_the_strongest_place(driver: Any, tmp_path: Path) -> Non
     assert all(
         text == content["token_texts"][str(token)] for text, token in zip(shown, places, strict=True) if token in plain
     )
+
+
+def test_the_pictures_of_the_readme_are_taken(tmp_path: Path) -> None:
+    content = small_content()
+    for group in content["groups"]:
+        group["verdict"] = "stable" if group["size"] > 1 else "alone"
+        group["remarks"] = []
+    (tmp_path / "report.html").write_text(render_page(content), encoding="utf-8")
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    assert group_to_show(content) == 0  # the one with an effect
+    for path in take_pictures(tmp_path, tmp_path):
+        header = path.read_bytes()[:24]
+        assert header[:8] == b"\x89PNG\r\n\x1a\n"
+        assert int.from_bytes(header[16:20], "big") == 1280
