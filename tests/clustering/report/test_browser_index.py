@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from spd.clustering.math.merge_paths import component_merges_to_pairs
+from spd.clustering.merge_config import MergeConfig
+from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
-from spd.clustering.report.grouping import from_mapping
+from spd.clustering.report.grouping import from_history, from_mapping
 from spd.clustering.report.page import render_page
 from tests.clustering.report import browser
 from tests.clustering.report.browser import ids, texts, type_filter, wait
@@ -71,11 +75,32 @@ def test_many_groups_are_laid_out_where_they_are_seen(driver: Any, many: Path) -
     assert 0 <= box <= 900
 
 
+def test_a_cut_of_few_groups_has_no_empty_room(driver: Any, tmp_path: Path) -> None:
+    n = 1600
+    labels = [f"h.0.mlp:{i}" for i in range(n)]
+    pairs = component_merges_to_pairs(np.array([[i - i % 4, i] for i in range(n) if i % 4]), n)
+    history = MergeHistory(labels, MergeConfig(iters=None), pairs, np.full(len(pairs), -0.1))
+    content = build_content(from_history(history, 100, "few merges"), None, Subject({"name": "m"}, {}, history=history))
+    path = tmp_path / "report.html"
+    path.write_text(render_page(content), encoding="utf-8")
+    browser.open_page(driver, path)
+    assert len(ids(driver)) == 1500
+    assert 0 < len(laid_out(driver)) < 200
+    driver.execute_script("scrollTo(0, 32 * 1000)")
+    wait(driver, lambda d: any(row > 1000 for row in laid_out(d)))
+    slide = "const s = document.getElementById('slider'); s.value = 400; s.dispatchEvent(new Event('input'))"
+    driver.execute_script(slide)
+    assert len(laid_out(driver)) == 400
+    assert driver.execute_script("return document.getElementById('rows').offsetHeight") == 32 * 400
+
+
 def test_many_groups_are_found_by_the_browser_and_printed(driver: Any, many: Path) -> None:
     browser.open_page(driver, many)
     shown = "return [...document.querySelectorAll('#rows > tr')].filter((row) => row.offsetHeight).length"
     driver.execute_script("dispatchEvent(new KeyboardEvent('keydown', { key: 'f', ctrlKey: true }))")
     assert driver.execute_script(shown) == N_MANY
+    driver.execute_script("scrollTo(0, 32 * 3000)")
+    wait(driver, lambda d: 3000 in laid_out(d))
     driver.execute_script("dispatchEvent(new Event('afterprint'))")
     assert driver.execute_script(shown) < 200
     driver.execute_script("dispatchEvent(new Event('beforeprint'))")

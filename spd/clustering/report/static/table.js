@@ -19,11 +19,12 @@ const COLUMNS = [
 const TRUST_ORDER = { core: 0, stable: 1, sure: 1, tight: 2, likely: 3, split: 3, loose: 4, uncertain: 5, doubtful: 6, unseen: 7, alone: 8 };
 const SORT_KEYS = {
   what: (row) => row.label || (row.tokens.length ? inputText(row.tokens[0][0]) : "\uffff"),
+  place: (row) => (row.place ? tokenText(row.place[0][row.place[1]]) : null),
   verdict: (row) => TRUST_ORDER[row.verdict] ?? 9,
   modules: (row) => row.modules.length * 1000 + (row.modules.length ? row.modules[0][0] : 0),
 };
 
-const state = { sort: null, descending: false, filter: "", open: null, shown: R.index, match: () => true, isWhole: true, seen: [] };
+const state = { sort: null, descending: false, filter: "", open: null, shown: R.index, match: () => true, isWhole: true, isAll: false, seen: [], attached: [] };
 
 const visibleColumns = COLUMNS.filter(({ key }) => {
   if (key === "what") return true;
@@ -40,8 +41,9 @@ function makeHead() {
 
 function rowElement(row) {
   if (!row.element) {
-    row.element = el("tr", { role: "row", id: `row-${row.id}`, "data-id": row.id });
-    lighten(row);
+    row.element = el("tr", { role: "row", id: `row-${row.id}`, "data-id": row.id, class: state.isWhole ? null : "far" });
+    if (state.isWhole) fill(row);
+    else lighten(row);
   }
   return row.element;
 }
@@ -120,7 +122,7 @@ const collator = new Intl.Collator();
 
 function sortBy(key) {
   if (state.sort === key) state.descending = !state.descending;
-  else Object.assign(state, { sort: key, descending: ["size", "rate", "effect", "confidence", "place"].includes(key) });
+  else Object.assign(state, { sort: key, descending: ["size", "rate", "effect", "confidence"].includes(key) });
   for (const head of byId("columns").children) {
     const sorted = head.dataset.key === key;
     head.setAttribute("aria-sort", sorted ? (state.descending ? "descending" : "ascending") : "none");
@@ -155,18 +157,34 @@ function showRows() {
 
 const MANY_GROUPS = 1000, ROW_HEIGHT = 32, ROWS_BESIDE = 30;
 
-/** A row for each group, at once: laid out with all cells where there are not many groups, else only those in view. */
+/** A row for each group, at once: laid out with all cells where there are not many groups, else only those in view.
+    Rows that stay are not touched, as far as the order of the others allows. */
 function attachRows(rows, nGroups) {
-  const body = byId("rows"), all = document.createDocumentFragment();
+  const body = byId("rows");
   state.isWhole = nGroups <= MANY_GROUPS;
-  state.seen = [];
-  for (const row of rows) {
-    all.append(rowElement(row));
-    if (state.isWhole) fill(row);
-    row.element.classList.toggle("far", !state.isWhole);
+  if (state.isAll) for (const row of state.attached) row.element.classList.add("far");
+  state.isAll = false;
+  const wanted = new Set(rows), stay = state.attached.filter((row) => wanted.has(row));
+  let at = 0;
+  for (const row of rows) if (row === stay[at]) at++;
+  if (at < stay.length || !stay.length) body.replaceChildren(fragmentOf(rows));
+  else {
+    for (const row of state.attached) if (!wanted.has(row)) row.element.remove();
+    let next = body.firstChild;
+    for (const row of rows) {
+      if (row.element && row.element === next) next = next.nextSibling;
+      else body.insertBefore(rowElement(row), next);
+    }
   }
-  body.replaceChildren(all);
+  state.attached = rows;
+  if (state.isWhole) body.style.setProperty("padding", "0");
   showSeen();
+}
+
+function fragmentOf(rows) {
+  const all = document.createDocumentFragment();
+  for (const row of rows) all.append(rowElement(row));
+  return all;
 }
 
 /** Lay out the rows in view, or nearly; the others keep their place as empty room above and below. */
@@ -177,17 +195,19 @@ function showSeen(around) {
   const first = Math.max(0, Math.min(n, Math.floor(top) - ROWS_BESIDE));
   const last = Math.max(first, Math.min(n, Math.ceil(top + innerHeight / ROW_HEIGHT) + ROWS_BESIDE));
   const seen = state.shown.slice(first, last), kept = new Set(seen);
+  seen.forEach(fill);
+  if (state.isAll) return;
   for (const row of state.seen) {
-    if (!kept.has(row) && !row.element.contains(document.activeElement)) {
-      row.element.classList.add("far");
-      lighten(row);
+    if (kept.has(row)) continue;
+    if (row.element.contains(document.activeElement)) {
+      kept.add(row); // the keyboard's place is not lost
+      continue;
     }
+    row.element.classList.add("far");
+    lighten(row);
   }
-  for (const row of seen) {
-    fill(row);
-    row.element.classList.remove("far");
-  }
-  state.seen = seen;
+  for (const row of seen) row.element.classList.remove("far");
+  state.seen = [...kept];
   body.style.setProperty("padding-top", `${first * ROW_HEIGHT}px`);
   body.style.setProperty("padding-bottom", `${(n - last) * ROW_HEIGHT}px`);
 }
@@ -196,7 +216,7 @@ function showSeen(around) {
 function showAll() {
   if (state.isWhole) return;
   for (const row of state.shown) row.element.classList.remove("far");
-  state.seen = state.shown;
+  state.isAll = true;
   byId("rows").style.setProperty("padding", "0");
 }
 
@@ -212,7 +232,7 @@ function watchRows() {
   const later = () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; if (state.seen !== state.shown) showSeen(); });
+    requestAnimationFrame(() => { waiting = false; showSeen(); });
   };
   addEventListener("scroll", later, { capture: true, passive: true }); // the window, or the index beside a group
   addEventListener("resize", later);
