@@ -212,13 +212,13 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
             "groups mean nothing",
             stacklevel=3,
         )
-    values = memberships.values
-    if values is not None and len(values) and values.max() > 1:
-        place = int(values.argmax())
-        raise ActivationsError(
-            f"soft activations (activation_threshold: null) must be at most 1, but component "
-            f"{memberships.labels[memberships.indices[place]]} has {values[place]:g}"
-        )
+    for block in memberships.blocks() if memberships.is_soft else ():
+        if block.values is not None and block.values.max(initial=0) > 1:
+            place = int(block.values.argmax())
+            raise ActivationsError(
+                f"soft activations (activation_threshold: null) must be at most 1, but component "
+                f"{memberships.labels[block.indices[place]]} has {block.values[place]:g}"
+            )
 
 
 def _engine_options(config: MergeConfig, run_options: MergeRunOptions, memberships: Memberships) -> EngineOptions:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Integer, Shaped
 
 from spd.errors import ActivationsError
 
 CHUNK = 1 << 22
 """Entries worked on at once, so that temporary arrays stay small beside the result."""
 
-CompressedRows = tuple[Int64[np.ndarray, "_"], Int32[np.ndarray, "_"], Float32[np.ndarray, "_"] | None]
+CompressedRows = tuple[Int64[np.ndarray, "_"], Integer[np.ndarray, "_"], Float32[np.ndarray, "_"] | None]
 """indptr (n_rows + 1,), indices (nnz,), values (nnz,) or None: booleans, all True."""
 
 
@@ -57,8 +57,8 @@ class SparseRows:
 
     def append(
         self,
-        lengths: Int[np.ndarray, "n_rows"],
-        indices: Int[np.ndarray, "nnz"],
+        lengths: Integer[np.ndarray, "n_rows"],
+        indices: Integer[np.ndarray, "nnz"],
         values: Shaped[np.ndarray, "nnz"] | None,
     ) -> None:
         """Rows of these lengths, whose entries follow each other. The first ones decide whether rows have values.
@@ -82,14 +82,14 @@ class SparseRows:
         return indptr, self._indices.finish(), None if self._values is None else self._values.finish()
 
 
-def indptr_of(lengths: Int64[np.ndarray, "n_rows"]) -> Int64[np.ndarray, "n_rows_plus_1"]:
+def indptr_of(lengths: Integer[np.ndarray, "n_rows"]) -> Int64[np.ndarray, "n_rows_plus_1"]:
     """Where rows of these lengths start, and the end of the last."""
     indptr = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     return indptr
 
 
-def row_chunks(indptr: Int[np.ndarray, "n_rows_plus_1"]) -> Iterator[tuple[int, int]]:
+def row_chunks(indptr: Integer[np.ndarray, "n_rows_plus_1"]) -> Iterator[tuple[int, int]]:
     """Ranges of rows (first, last) that hold about CHUNK entries each, one row at least."""
     n_rows = len(indptr) - 1
     first = 0
@@ -101,7 +101,7 @@ def row_chunks(indptr: Int[np.ndarray, "n_rows_plus_1"]) -> Iterator[tuple[int, 
 
 
 def keep_entries(
-    indptr: Int[np.ndarray, "n_rows_plus_1"], keep: Bool[np.ndarray, "nnz"]
+    indptr: Integer[np.ndarray, "n_rows_plus_1"], keep: Bool[np.ndarray, "nnz"]
 ) -> Int64[np.ndarray, "n_rows_plus_1"]:
     """The row starts when only the entries that are True in `keep` stay."""
     running = np.zeros(len(keep) + 1, np.int64)
@@ -142,13 +142,37 @@ def draw_rows(rows: CompressedRows, drawn: Int64[np.ndarray, "n_drawn"]) -> Comp
     old_indptr, old_indices, old_values = rows
     lengths = np.diff(old_indptr)[drawn]
     indptr = indptr_of(lengths)
-    indices = np.empty(indptr[-1], np.int32)
+    indices = np.empty(indptr[-1], old_indices.dtype)
     values = None if old_values is None else np.empty(indptr[-1], np.float32)
     for first, last in row_chunks(indptr):
         low, high = indptr[first], indptr[last]
-        shift = old_indptr[drawn[first:last]] - indptr[first:last]
-        source = np.arange(low, high) + np.repeat(shift, lengths[first:last])
+        source = entry_places(old_indptr[drawn[first:last]], lengths[first:last])
         indices[low:high] = old_indices[source]
         if values is not None and old_values is not None:
             values[low:high] = old_values[source]
     return indptr, indices, values
+
+
+def entry_places(
+    starts: Int64[np.ndarray, "n_rows"], lengths: Integer[np.ndarray, "n_rows"]
+) -> Int64[np.ndarray, "nnz"]:
+    """The places of the entries of rows that start there and are so long, row after row."""
+    indptr = indptr_of(lengths)
+    return np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+
+
+def find_problem(
+    indptr: Int64[np.ndarray, "n_rows_plus_1"],
+    indices: Integer[np.ndarray, "nnz"],
+    values: Float32[np.ndarray, "nnz"] | None,
+    n_columns: int,
+) -> str | None:
+    """What keeps entries from being rows of so many columns, in words; None when they are. `indptr` must be sound."""
+    if len(indices) and not 0 <= indices.min() <= indices.max() < n_columns:
+        return f"'indices' must lie in 0 .. {n_columns - 1}, got {indices.min()} .. {indices.max()}"
+    if values is not None and len(values) and not (np.isfinite(values).all() and values.min() > 0):
+        return "'values' must be finite and above 0"
+    rises = indices[1:] > indices[:-1]
+    starts = indptr[1:-1]
+    rises[starts[(starts > 0) & (starts < len(indices))] - 1] = True
+    return None if rises.all() else "the components of a row must be ascending"

@@ -1,9 +1,14 @@
 """The coactivations of any partition, straight from the memberships."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from spd.clustering.math.merge_matrix import GroupMerge
-from spd.clustering.memberships import Memberships
+from spd.clustering.memberships import Memberships, RowBlock
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def group_coactivation(memberships: Memberships, merge: GroupMerge) -> np.ndarray:
@@ -11,21 +16,29 @@ def group_coactivation(memberships: Memberships, merge: GroupMerge) -> np.ndarra
 
     A group's activation is the probabilistic OR of its components': 1 - prod (1 - x); for booleans, any.
     """
+    coactivation = np.zeros((merge.k_groups, merge.k_groups))
+    activity = np.zeros(merge.k_groups)
+    for block in memberships.blocks():
+        active = _group_activity(block, merge)
+        coactivation += (active.T @ active).toarray()
+        activity += active.sum(axis=0)
+    np.fill_diagonal(coactivation, activity)
+    return coactivation
+
+
+def _group_activity(block: RowBlock, merge: GroupMerge) -> "csr_array":
+    """(rows, k) of a block of samples."""
     from scipy.sparse import csr_array
 
-    groups = merge.group_idxs[memberships.indices]
-    samples = np.repeat(np.arange(memberships.n_samples), np.diff(memberships.indptr))
-    keys = samples * merge.k_groups + groups
-    if memberships.values is None:
+    n_rows = len(block.indptr) - 1
+    rows = np.repeat(np.arange(n_rows), np.diff(block.indptr))
+    keys = rows * merge.k_groups + merge.group_idxs[block.indices]
+    if block.values is None:
         keys = np.unique(keys)
         values = np.ones(len(keys))
     else:
         keys, place = np.unique(keys, return_inverse=True)
         none_active = np.ones(len(keys))
-        np.multiply.at(none_active, place, 1 - memberships.values.astype(np.float64))
+        np.multiply.at(none_active, place, 1 - block.values.astype(np.float64))
         values = 1 - none_active
-    shape = (memberships.n_samples, merge.k_groups)
-    active = csr_array((values, (keys // merge.k_groups, keys % merge.k_groups)), shape=shape)
-    coactivation = (active.T @ active).toarray()
-    np.fill_diagonal(coactivation, active.sum(axis=0))
-    return coactivation
+    return csr_array((values, (keys // merge.k_groups, keys % merge.k_groups)), shape=(n_rows, merge.k_groups))

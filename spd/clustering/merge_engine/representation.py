@@ -45,7 +45,7 @@ def choose(memberships: Memberships, memory: int) -> Plan:
     n_rows = rows_that_fit(n, np.dtype(dtype).itemsize, memory)
     if memberships.is_soft:
         return Plan(False, dtype, n_rows)
-    lengths = np.diff(memberships.indptr).astype(np.float64)
+    lengths = memberships.lengths.astype(np.float64)
     entries = float((lengths * lengths).sum())
     sparse = _COUNT * entries / 2 + 1.5 * (2 * _READ + _COUNT) * entries
     words = -(-memberships.n_samples // 64)
@@ -57,10 +57,11 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     """A copy of the memberships that merges may change: the first arrays of `State`."""
     n = memberships.n_components
     row_start = memberships.indptr[:-1]
-    row_len = np.diff(memberships.indptr).astype(np.int32)
+    row_len = memberships.lengths.astype(np.int32)
+    row_ids, row_vals = _entries(memberships)
     if use_bits:
         words = np.zeros((n, -(-memberships.n_samples // 64)), np.uint64)
-        bits.fill_bits(row_start, row_len, memberships.indices, words)
+        bits.fill_bits(row_start, row_len, row_ids, words)
         return _arrays(n, bits=words)
     sizes = entry_counts(memberships)
     segments = np.zeros((kernel.SEGMENT_ROWS, n), np.int64)
@@ -70,17 +71,32 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
     sample_type = np.int32 if memberships.n_samples <= INT32_SAMPLES else np.int64
     seg_samples = np.empty(memberships.nnz, sample_type)
     cursor = segments[kernel.SEG_START].copy()
-    samples.fill_columns(row_start, row_len, memberships.indices, cursor, seg_samples)
+    samples.fill_columns(row_start, row_len, row_ids, cursor, seg_samples)
     return _arrays(
         n,
         row_start=row_start.copy(),
         row_len=row_len,
-        row_ids=memberships.indices.astype(row_id_type(n)),
+        row_ids=row_ids,
         marks=np.full(memberships.n_samples, -1, np.int32),
-        row_vals=np.zeros(0) if memberships.values is None else memberships.values.astype(np.float64),
+        row_vals=row_vals,
         seg_samples=seg_samples,
         segments=segments,
     )
+
+
+def _entries(memberships: Memberships) -> tuple[np.ndarray, np.ndarray]:
+    """The components of all entries, and their values as float64 (none for booleans); read block by block, so that
+    memberships on disk are never in memory a second time."""
+    row_ids = np.empty(memberships.nnz, row_id_type(memberships.n_components))
+    row_vals = np.empty(memberships.nnz if memberships.is_soft else 0)
+    place = 0
+    for block in memberships.blocks():
+        part = slice(place, place + len(block.indices))
+        row_ids[part] = block.indices
+        if block.values is not None:
+            row_vals[part] = block.values
+        place = part.stop
+    return row_ids, row_vals
 
 
 def first_rows(state: State, workers: Workers) -> None:
@@ -131,9 +147,7 @@ def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
 
 def entry_counts(memberships: Memberships) -> np.ndarray:
     """(n_components,) on how many samples each component is active at all."""
-    if not memberships.is_soft:
-        return memberships.counts.astype(np.int64)
-    return np.bincount(memberships.indices, minlength=memberships.n_components).astype(np.int64)
+    return memberships.entry_counts
 
 
 def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def activity_overview(memberships: Memberships, order: np.ndarray | None = None)
         raster=group_activity(memberships, shown, blocks_of(order, n_blocks), n_blocks),
         shown_samples=shown,
         frequency=np.sort(memberships.counts / max(memberships.n_samples, 1))[::-1],
-        n_active=np.diff(memberships.indptr),
+        n_active=memberships.lengths,
         cosines=block_cosines(memberships, spread_rows(memberships), order, n_blocks),
     )
 

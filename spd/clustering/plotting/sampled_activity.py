@@ -20,12 +20,9 @@ def entries_of(
     memberships: Memberships, rows: Int[np.ndarray, "rows"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """(position in `rows`, component, value or None) of each active entry of these samples."""
-    starts, lengths = memberships.indptr[rows], np.diff(memberships.indptr)[rows]
-    position = np.repeat(np.arange(len(rows)), lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    entries = np.repeat(starts, lengths) + within
-    values = None if memberships.values is None else memberships.values[entries].astype(np.float64)
-    return position, memberships.indices[entries], values
+    block = memberships.rows(rows)
+    position = np.repeat(np.arange(len(rows)), np.diff(block.indptr))
+    return position, block.indices, None if block.values is None else block.values.astype(np.float64)
 
 
 def group_activity(

@@ -103,7 +103,7 @@ def test_work_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(0)
     matrix = np.where(rng.random((200, 30)) < 0.3, rng.random((200, 30)), 0).astype(np.float32)
     whole = Memberships.from_activations(matrix, _labels(30), None)
-    for module in ("spd.clustering.memberships", "spd.clustering.math.sparse_rows"):
+    for module in ("spd.clustering.memberships.matrix", "spd.clustering.math.sparse_rows"):
         monkeypatch.setattr(f"{module}.CHUNK", 64)
     assert len(list(sparse_rows.row_chunks(whole.indptr))) > 10
     parts = Memberships.from_activations(matrix, _labels(30), None)

@@ -1,0 +1,137 @@
+"""Rows of memberships on disk: read as a stream, or where they are asked for, never all at once.
+
+Parts hold all columns; those that are not wanted are left out, and the others renumbered, block by block as they are
+read. Every block's structure is checked before anybody sees it.
+"""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64, Integer
+
+from spd.clustering.math.sparse_rows import entry_places, find_problem, indptr_of, keep_entries, row_chunks
+from spd.clustering.memberships.part import Part, index_type
+from spd.clustering.memberships.rows import RowBlock
+from spd.errors import DamagedFileError
+
+
+class MappedRows:
+    """The rows of parts, one part after the other.
+
+    Args:
+        parts: at least one, all of the same columns.
+        column_of: (n_columns,) the new number of each column, ascending; -1: it is left out.
+    """
+
+    def __init__(self, parts: Sequence[Part], column_of: Int32[np.ndarray, "n_columns"]) -> None:
+        self._parts = parts
+        self._column_of = column_of
+        self._is_kept = column_of >= 0
+        self._keeps_all = bool(self._is_kept.all())
+        self._new_number = column_of.astype(index_type(len(column_of)))
+
+    @property
+    def n_rows(self) -> int:
+        return sum(part.n_samples for part in self._parts)
+
+    @property
+    def is_soft(self) -> bool:
+        return self._parts[0].is_soft
+
+    @cached_property
+    def _stored_lengths(self) -> Int32[np.ndarray, "n_rows"]:
+        return np.concatenate([part.lengths() for part in self._parts])
+
+    @cached_property
+    def _lengths(self) -> Integer[np.ndarray, "n_rows"]:
+        if self._keeps_all:
+            return self._stored_lengths
+        entries = np.zeros(len(self._column_of))
+        for part in self._parts:
+            entries += part.statistics().n_entries
+        if not entries[~self._is_kept].any():
+            return self._stored_lengths
+        return np.concatenate([np.diff(block.indptr).astype(np.int32) for block in self.blocks()])
+
+    def lengths(self) -> Integer[np.ndarray, "n_rows"]:
+        return self._lengths
+
+    def blocks(self) -> Iterator[RowBlock]:
+        first_row = 0
+        for part in self._parts:
+            indptr = indptr_of(part.lengths())
+            for first, last in row_chunks(indptr):
+                low, high = int(indptr[first]), int(indptr[last])
+                indices = part.files["indices"].read(low, high)
+                values = part.files["values"].read(low, high) if part.is_soft else None
+                starts = indptr[first : last + 1] - low
+                self._check(part, starts, indices, values)
+                yield self._wanted(first_row + first, starts, indices, values)
+            first_row += part.n_samples
+
+    def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
+        indptr = indptr_of(self._stored_lengths[rows])
+        indices = np.empty(indptr[-1], self._new_number.dtype)
+        values = np.empty(indptr[-1], np.float32) if self.is_soft else None
+        place_of_part = np.cumsum([0, *(part.n_entries for part in self._parts)])
+        row_of_part = np.cumsum([0, *(part.n_samples for part in self._parts)])
+        which = np.searchsorted(row_of_part, rows, side="right") - 1
+        for number in np.unique(which):
+            mine, part = which == number, self._parts[number]
+            lengths = np.diff(indptr)[mine]
+            source = entry_places(self._stored_starts[rows[mine]] - place_of_part[number], lengths)
+            some = _picked(part, "indices", source)
+            some_values = _picked(part, "values", source) if values is not None else None
+            self._check(part, indptr_of(lengths), some, some_values)
+            target = slice(None) if mine.all() else entry_places(indptr[:-1][mine], lengths)
+            indices[target] = some
+            if values is not None:
+                values[target] = some_values
+        return self._wanted(0, indptr, indices, values)
+
+    def select(self, mask: Bool[np.ndarray, "n_columns"]) -> "MappedRows":
+        renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1).astype(np.int32)
+        return MappedRows(self._parts, renumbered[self._column_of])  # what was left out stays so: -1 is the last place
+
+    @cached_property
+    def _stored_starts(self) -> Int64[np.ndarray, "n_rows"]:
+        return indptr_of(self._stored_lengths)[:-1]
+
+    def _check(
+        self,
+        part: Part,
+        indptr: Int64[np.ndarray, "n_rows_plus_1"],
+        indices: Integer[np.ndarray, "entries"],
+        values: Float32[np.ndarray, "entries"] | None,
+    ) -> None:
+        problem = find_problem(indptr, indices, values, len(self._column_of))
+        if problem is not None:
+            raise DamagedFileError(f"{part.path.parent / part.slot.name}: is damaged: {problem}")
+
+    def _wanted(
+        self,
+        first: int,
+        indptr: Int64[np.ndarray, "n_rows_plus_1"],
+        indices: Integer[np.ndarray, "entries"],
+        values: Float32[np.ndarray, "entries"] | None,
+    ) -> RowBlock:
+        """Stored rows with the columns that are kept."""
+        if self._keeps_all:
+            return RowBlock(first, indptr, indices, values)
+        keep = self._is_kept[indices]
+        if not keep.all():
+            indptr, indices = keep_entries(indptr, keep), indices[keep]
+            values = None if values is None else values[keep]
+        return RowBlock(first, indptr, self._new_number[indices], values)
+
+
+def _picked(part: Part, name: str, places: Int64[np.ndarray, "n"]) -> np.ndarray:
+    """Entries from all over a part's vector. The pages that were looked at do not stay with this process."""
+    mapped = part.files[name].mapped()
+    picked = np.asarray(mapped[places])
+    memory = getattr(mapped, "_mmap", None)
+    if memory is not None and hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED)
+    return picked
