@@ -148,7 +148,14 @@ class RunPaths(_ClusteringDirectory):
 
     @property
     def checkpoint_memberships(self) -> Path:
-        return self.checkpoint / "memberships.npz"
+        """A directory; of older versions a file, memberships.npz."""
+        file = self.checkpoint / "memberships.npz"
+        return file if file.is_file() else self.checkpoint / "memberships"
+
+    @property
+    def checkpoint_harvest(self) -> Path:
+        """Which samples of which harvest, where the memberships are a harvest's and not in the checkpoint."""
+        return self.checkpoint / "harvest.json"
 
     @property
     def checkpoint_merge(self) -> Path:
@@ -246,7 +253,14 @@ class HarvestPaths(_Directory):
 
     @property
     def memberships(self) -> Path:
-        return self.directory / "memberships.npz"
+        """A directory; of older versions and of other tools a file, memberships.npz."""
+        file = self.directory / "memberships.npz"
+        return file if file.is_file() else self.directory / "memberships"
+
+    @property
+    def plan(self) -> Path:
+        """What the tasks of a harvest in parts have in common."""
+        return self.directory / "harvest_plan.json"
 
     @property
     def metadata(self) -> Path:

@@ -95,6 +95,20 @@ class MappedRows:
         renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1).astype(np.int32)
         return MappedRows(self._parts, renumbered[self._column_of])  # what was left out stays so: -1 is the last place
 
+    def check_counts(self, n_entries: Int64[np.ndarray, "n_kept"]) -> None:
+        """Compare the entries of each column that is kept, counted in all blocks, with what was counted as they were
+        written: files of another harvest that were put in their places differ in it.
+
+        Raises:
+            DamagedFileError: they are not the same.
+        """
+        told = sum(part.statistics().n_entries for part in self._parts)
+        if not np.array_equal(n_entries, np.asarray(told)[self._is_kept]):
+            raise DamagedFileError(
+                f"{self._parts[0].path.parent}: its entries are not those that were written: a file is damaged, or "
+                "belongs to another harvest"
+            )
+
     @cached_property
     def _stored_starts(self) -> Int64[np.ndarray, "n_rows"]:
         return indptr_of(self._stored_lengths)[:-1]

@@ -19,6 +19,7 @@ from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import CHUNK, CompressedRows, SparseRows, indptr_of, keep_entries
 from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.clustering.memberships.directory import open_directory, write_rows
+from spd.clustering.memberships.mapped import MappedRows
 from spd.clustering.memberships.npz_file import read_memberships, write_memberships
 from spd.clustering.memberships.rows import ArrayRows, DrawnRows, RowBlock, Rows, gathered
 from spd.errors import ActivationsError
@@ -151,6 +152,8 @@ class Memberships:
         total = np.zeros(self.n_components, np.int64)
         for block in self.blocks():
             total += np.bincount(block.indices, minlength=self.n_components)
+        if isinstance(self._rows, MappedRows):
+            self._rows.check_counts(total)
         return total
 
     @classmethod

@@ -166,6 +166,10 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what is not finished."""
         for vector in self._vectors.values():
             vector.discard()
 

@@ -3,21 +3,26 @@
 What the members of an ensemble share is loaded once. This is clustering's door to the models and their data.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.from_file import activations_file, count_samples, label_file, read_activations
-from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
+from spd.clustering.harvest.from_model import HarvestSettings, add_batches, harvest_memberships
 from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
-from spd.errors import SPDError
+from spd.clustering.memberships.directory import INDEX
+from spd.clustering.memberships.part import Part, PartSlot, PartWriter
+from spd.clustering.pipeline.drawn import DrawnFrom, resampled
+from spd.errors import ConfigError, SPDError
 from spd.files.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spd.models.component_model import ComponentModel
 
 Progress = Callable[[int], None]
@@ -55,6 +60,14 @@ class MembershipSource(Protocol):
         """
         ...
 
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        """Where this member's memberships can be read again, part of a harvest on disk; None where they cannot.
+
+        Raises:
+            SPDError: a file cannot be read.
+        """
+        ...
+
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         """Which component is active on which sample, for this member's samples.
 
@@ -86,14 +99,16 @@ class ModelSource:
 
     Args:
         model_path: see ClusteringRunConfig.
+        gpu: which GPU it runs on, where there is any.
     """
 
-    def __init__(self, model_path: str) -> None:
+    def __init__(self, model_path: str, gpu: int = 0) -> None:
         from spd.models.run_info import SPDRunInfo
 
         self._info = SPDRunInfo.from_path(model_path)
         self._model: ComponentModel | None = None
         self._device = "cpu"
+        self._gpu = gpu
 
     def load(self, config: ClusteringRunConfig) -> None:
         self._load()
@@ -104,14 +119,15 @@ class ModelSource:
 
             from spd.models.component_model import ComponentModel
 
-            self._device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._device = f"cuda:{self._gpu}" if torch.cuda.is_available() else "cpu"
+            if torch.cuda.is_available():
+                torch.cuda.set_device(self._device)
             self._model = ComponentModel.from_run_info(self._info).to(self._device)
         return self._model
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        task = self._info.config.task_config
-        per_item = (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
-        return min(config.batch_size * per_item, config.n_tokens or config.batch_size * per_item)
+        n_samples = config.batch_size * self._per_item(config)
+        return min(n_samples, config.n_tokens or n_samples)
 
     def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
         return config
@@ -121,17 +137,80 @@ class ModelSource:
         return {str(path): fingerprint(path) for path in paths}
 
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
+        model = self._load()
+        return harvest_memberships(model, self._device, self._batches(config), HarvestSettings.of(config), progress)
+
+    def _batches(self, config: ClusteringRunConfig) -> "Iterator[Tensor]":
         from spd.data import iter_batches
 
-        model = self._load()
-        batches = iter_batches(
+        return iter_batches(
             self._info,
             config.batch_size,
             config.dataset_seed,
             micro_batch_size=config.micro_batch_size,
             streaming=config.dataset_streaming,
         )
-        return harvest_memberships(model, self._device, batches, HarvestSettings.of(config), progress)
+
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        return None
+
+    def check_tasks(self, config: ClusteringRunConfig, n_tasks: int) -> None:
+        """Know early whether so many tasks can share the harvest.
+
+        Raises:
+            ConfigError: there are fewer micro-batches than tasks.
+        """
+        self._micro_batches(config, PartSlot("", 0, n_tasks))
+
+    def _micro_batches(self, config: ClusteringRunConfig, slot: PartSlot) -> tuple[int, int, int]:
+        """The first micro-batch of a part, the one after its last, and the items of one."""
+        from spd.data import items_at_once
+
+        size = items_at_once(self._info, config.batch_size, config.micro_batch_size)
+        n_items = config.batch_size
+        if config.n_tokens is not None:
+            n_items = min(n_items, -(-config.n_tokens // self._per_item(config)))
+        n_batches = -(-n_items // size)
+        if n_batches < slot.n_parts:
+            raise ConfigError(
+                f"harvest_tasks: {slot.n_parts} tasks need as many micro-batches, but {n_items:,} items are "
+                f"{n_batches:,} of {size:,}: set harvest_tasks or micro_batch_size lower"
+            )
+        return slot.part * n_batches // slot.n_parts, (slot.part + 1) * n_batches // slot.n_parts, size
+
+    def _per_item(self, config: ClusteringRunConfig) -> int:
+        task = self._info.config.task_config
+        return (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
+
+    def expected_in_part(self, config: ClusteringRunConfig, slot: PartSlot) -> int:
+        """How many samples a part will have."""
+        first, last, size = self._micro_batches(config, slot)
+        before, until = (min(batch * size, config.batch_size) * self._per_item(config) for batch in (first, last))
+        return min(until, config.n_tokens or until) - before
+
+    def write_part(
+        self, config: ClusteringRunConfig, directory: Path, slot: PartSlot, progress: Progress | None = None
+    ) -> Part:
+        """Harvest one part of this config's samples and write it as it comes.
+
+        Args:
+            directory: of the memberships.
+            slot: which part of how many: each is a run of whole micro-batches.
+            progress: see `memberships`.
+
+        Raises:
+            SPDError: see `memberships`; a file cannot be written.
+        """
+        first, last, size = self._micro_batches(config, slot)
+        model = self._load()
+        settings = replace(HarvestSettings.of(config), first_item=first * size)
+        builder = settings.new_builder(lambda labels, is_soft: PartWriter(directory, slot, labels, is_soft=is_soft))
+        batches = itertools.islice(self._batches(config), first, last)
+        try:
+            add_batches(builder, model, self._device, batches, settings, progress)
+            return builder.finish_part()
+        finally:
+            builder.discard()
 
 
 class _SharedSamples:
@@ -165,9 +244,14 @@ class _SharedSamples:
 
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         memberships = self._load(config)
-        if config.ensemble_id is None and not self._bootstrap:
-            return memberships
-        return memberships.resample_rows(np.random.default_rng(config.dataset_seed))
+        return resampled(memberships, config.dataset_seed if self._is_drawn(config) else None)
+
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        return None
+
+    def _is_drawn(self, config: ClusteringRunConfig) -> bool:
+        """Whether the config is a member's, or draws anyway."""
+        return config.ensemble_id is not None or self._bootstrap
 
 
 class MatrixSource(_SharedSamples):
@@ -193,7 +277,8 @@ class MatrixSource(_SharedSamples):
         return config
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        paths = [path for path in (self._path, label_file(self._path)) if path.is_file()]
+        own = self._path / INDEX if self._path.is_dir() else self._path
+        paths = [path for path in (own, label_file(self._path)) if path.is_file()]
         return {str(path): fingerprint(path) for path in paths}
 
     def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
@@ -229,6 +314,13 @@ class SavedHarvestSource(_SharedSamples):
 
     def _read(self, config: ClusteringRunConfig) -> Memberships:
         return self._harvest.load()
+
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        """Where a run's memberships can be read again; None where they cannot be without being loaded."""
+        if self._harvest.directory is None:
+            return None
+        self._load(config)  # which checks that it is the harvest that its metadata tells of
+        return DrawnFrom.of(self._harvest.directory, config.dataset_seed if self._is_drawn(config) else None)
 
 
 def task_name(config: ClusteringRunConfig) -> str | None:

@@ -136,7 +136,7 @@ def test_the_files_that_it_was_made_from(matrix: Path, harvest: HarvestPaths) ->
     labels.write_text("\n".join(f"m:{index}" for index in range(4)))
     assert open_source(_config(matrix)).fingerprints() == {str(path): fingerprint(path) for path in (matrix, labels)}
     assert open_source(_config(harvest.directory)).fingerprints() == {
-        str(harvest.memberships): fingerprint(harvest.memberships)
+        str(harvest.memberships / "index.json"): fingerprint(harvest.memberships / "index.json")
     }
     model = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=4)
     assert len(open_source(model).fingerprints()) == 2
