@@ -1,7 +1,7 @@
 """A harvest in parts: what its tasks must agree on, and the end, when all parts are there.
 
     harvest_plan.json    written first. harvest: what binds the parts, a checksum of the harvest's id, its config, the
-                         files that it is made from, and the number of tasks; n_parts: that number; made_from: these files
+                         files that it is made from and the number of tasks; n_parts: that; made_from: these files
 
 Each task takes a run of whole micro-batches, so that every number is computed in the same way whatever the number of
 tasks. A part that is whole is never made again.

@@ -16,7 +16,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest import param_decomp
 from spd.clustering.harvest.parts import HarvestPlan, whole_part
 from spd.clustering.memberships import Memberships
-from spd.clustering.memberships.directory import INDEX
+from spd.clustering.memberships.directory import INDEX, check_contents
 from spd.clustering.merge_config import MEMBERSHIP_SETTINGS, MergeConfig
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, DamagedFileError, MissingFileError
@@ -206,6 +206,16 @@ class SavedHarvest:
         if memberships.n_samples != self.n_samples or labels != memberships.labels:
             raise DamagedFileError(f"{path}: its samples or labels are not those of the metadata.json beside it")
         return memberships
+
+    def check_contents(self) -> None:
+        """Compare every file with its checksum, and the structure of all rows; reads everything.
+
+        Raises:
+            DamagedFileError: a file is not what was written; names it.
+        """
+        self.load().entry_counts.sum()
+        if self.directory is not None:
+            check_contents(self.directory)
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """The file that tells which memberships these are, by its path."""

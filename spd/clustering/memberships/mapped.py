@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float32, Int32, Int64, Integer
 
 from spd.clustering.math.sparse_rows import entry_places, find_problem, indptr_of, keep_entries, row_chunks
 from spd.clustering.memberships.part import Part, index_type
-from spd.clustering.memberships.rows import RowBlock
+from spd.clustering.memberships.rows import RowBlock, Rows
 from spd.errors import DamagedFileError
 
 
-class MappedRows:
+class MappedRows(Rows):
     """The rows of parts, one part after the other.
 
     Args:
