@@ -162,7 +162,7 @@ def test_an_ensemble_whose_members_share_a_harvest(
 def test_a_task_that_is_killed_is_made_again_alone(tmp_path: Path, out_dir: Path) -> None:
     """Its process is killed in the middle; the other part stays, and no member has started."""
     config = _write_pipeline(tmp_path)
-    run = {**RUN, "batch_size": 60_000, "micro_batch_size": 10}
+    run = {**RUN, "batch_size": 12_000, "micro_batch_size": 10}
     (tmp_path / "run.json").write_text(json.dumps(run))
     line = [sys.executable, "-m", "spd.clustering.scripts.run_pipeline"]
     started = subprocess.Popen(
