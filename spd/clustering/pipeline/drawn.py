@@ -1,7 +1,7 @@
 """The memberships of a run while it is made: in its checkpoint, or named there where they are a harvest's.
 
 checkpoint/memberships/    the run's own
-checkpoint/harvest.json    directory: of a harvest's memberships; index: the fingerprint of their index, which holds
+checkpoint/harvest.json    directory: of a harvest's memberships; index_file: the fingerprint of their index, with
                            all checksums; seed: of the bootstrap of the samples, null: all of them
 checkpoint/memberships.npz the run's own, of older versions
 """
@@ -24,12 +24,12 @@ class DrawnFrom(NamedTuple):
 
     Attributes:
         directory: of the memberships.
-        index: the fingerprint of their index.
+        index_file: the fingerprint of their index.
         seed: see `resampled`.
     """
 
     directory: str
-    index: Fingerprint
+    index_file: Fingerprint
     seed: int | None
 
     @classmethod
@@ -49,7 +49,7 @@ class DrawnFrom(NamedTuple):
             DamagedFileError: they are others now.
         """
         directory = Path(self.directory)
-        if fingerprint(directory / INDEX) != self.index:
+        if fingerprint(directory / INDEX) != self.index_file:
             raise DamagedFileError(f"{directory}: is not the harvest that the run was begun with")
         return resampled(Memberships.open(directory), self.seed)
 
@@ -59,7 +59,7 @@ class DrawnFrom(NamedTuple):
         Raises:
             SPDError: the file cannot be written.
         """
-        write_json(paths.checkpoint_harvest, self._asdict())
+        write_json(_named_in(paths), self._asdict())
 
 
 def resampled(memberships: Memberships, seed: int | None) -> Memberships:
@@ -74,7 +74,7 @@ def read_memberships(paths: RunPaths) -> Memberships:
         MissingFileError: there is nothing.
         DamagedFileError: a file is not whole, or the harvest is another one now.
     """
-    path = paths.checkpoint_harvest
+    path = _named_in(paths)
     if not path.is_file():
         return Memberships.load(paths.checkpoint_memberships)
     content = read_json(path, required=DrawnFrom._fields)
@@ -82,3 +82,7 @@ def read_memberships(paths: RunPaths) -> Memberships:
     if not isinstance(directory, str) or not isinstance(index, dict) or not isinstance(seed, int | None):
         raise DamagedFileError(f"{path}: does not name a harvest")
     return DrawnFrom(directory, Fingerprint(size=index.get("size", 0), sha256=index.get("sha256", "")), seed).read()
+
+
+def _named_in(paths: RunPaths) -> Path:
+    return paths.checkpoint / "harvest.json"

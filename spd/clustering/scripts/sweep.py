@@ -25,7 +25,7 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.sweep")
     parser.add_argument("--config", required=True, type=Path, metavar="C", help="config of one clustering run")
     parser.add_argument(
-        "--memberships", type=Path, metavar="F", help="memberships.npz of a harvest, instead of a new one"
+        "--memberships", type=Path, metavar="F", help="memberships of a harvest, instead of a new one"
     )
     parser.add_argument(
         "--alphas",

@@ -9,7 +9,8 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.saved import save_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.config import member_config
-from spd.clustering.pipeline.sources import MatrixSource, ModelSource, SavedHarvestSource, open_source, task_name
+from spd.clustering.pipeline.shared_samples import MatrixSource, SavedHarvestSource
+from spd.clustering.pipeline.sources import ModelSource, open_source, task_name
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.fingerprint import fingerprint

@@ -18,7 +18,8 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.mapping import get_cluster_mapping
-from spd.clustering.pipeline.sources import ModelSource, SavedHarvestSource, open_source
+from spd.clustering.pipeline.shared_samples import SavedHarvestSource
+from spd.clustering.pipeline.sources import ModelSource, open_source
 from spd.clustering.scripts import calc_consensus, run_clustering, run_harvest, run_merge, run_pipeline
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from tests.clustering.harvest import test_param_decomp
