@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,13 +19,15 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_members
 from spd.clustering.harvest.saved import SavedHarvest
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.drawn import read_memberships
 from spd.clustering.pipeline.harvest import begin_harvest, close_harvest, harvest_part, run_harvest
+from spd.clustering.pipeline.run_state import has_saved_memberships
 from spd.clustering.pipeline.shared_harvest import harvest_of
-from spd.clustering.pipeline.sources import ModelSource
+from spd.clustering.pipeline.sources import ModelSource, open_source
 from spd.clustering.scripts import run_harvest as command
 from spd.clustering.scripts import run_pipeline
-from spd.clustering.storage import EnsemblePaths, HarvestPaths
-from spd.errors import ConfigError, DamagedFileError, MissingFileError
+from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
+from spd.errors import ConfigError, DamagedFileError, MissingFileError, SPDError
 
 RUN = {
     "model_path": "example:resid_mlp2",
@@ -94,6 +97,37 @@ def test_what_is_not_whole_is_no_harvest(out_dir: Path, capsys: pytest.CaptureFi
     close_harvest(paths)
     assert command.main(["--check", str(paths.directory)]) == 0
     assert "all files are what was written" in capsys.readouterr().out
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_no_harvest(out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spd.clustering.pipeline.harvest._PROBE_BYTES", 1 << 10)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, limits[1]))
+        with pytest.raises(SPDError, match=r"part-00000\.\w+\.npy: cannot be written: File too large"):
+            run_harvest(_config(), HarvestPaths.new_id())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((out_dir / "clustering" / "harvests").iterdir()) == []
+
+
+def test_a_run_names_its_harvest(out_dir: Path) -> None:
+    """Its checkpoint holds no copy, and is refused when the harvest is another one."""
+    harvest = run_harvest(_config(), HarvestPaths.new_id())
+    config = ClusteringRunConfig(activations_path=str(harvest.directory), batch_size=1, ensemble_id="e-0123abcd")
+    source, run = open_source(config), RunPaths("c-0123abcd")
+    config = source.run_config(config).replaced(dataset_seed=5)
+    drawn = source.drawn_from(config)
+    assert drawn is not None
+    drawn.write(run)
+    assert [path.name for path in run.checkpoint.iterdir()] == ["harvest.json"]
+    read, made = read_memberships(run), source.memberships(config)
+    assert np.array_equal(read.indices, made.indices)
+    assert not np.array_equal(read.lengths, SavedHarvest(harvest).load().lengths)
+    SavedHarvest(harvest).load().take_rows(np.arange(10)).save(harvest.memberships)
+    with pytest.raises(DamagedFileError, match="is not the harvest that the run was begun with"):
+        read_memberships(run)
+    assert not has_saved_memberships(run)
 
 
 def test_what_tasks_cannot_share(out_dir: Path) -> None:
