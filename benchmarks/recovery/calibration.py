@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks.recovery.kinds import plant
+from spd.clustering.consensus.found_again import found_again
 from spd.clustering.groups import Groups, find_groups
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def ensemble_statements(config_file: str, n_members: int) -> list[Statements]:
     found = [find_groups(member, control=False) for member in members]
     one, other = (_consensus(found[x : x + n_members]) for x in (0, n_members))
     halves = [(one, other), (other, one)]
-    pairs = [_pairs([g for g in a.groups if len(g) > 1], a.confidence, b.consensus) for a, b in halves]
+    pairs = [
+        _pairs([g for g in a.groups if len(g) > 1], found_again(a.confidence, n_members), b.consensus)
+        for a, b in halves
+    ]
     groups = [_found_again(a, b) for a, b in halves]
     again = [together(a, b.group_of) for a in found for b in found if a is not b]
     return [
@@ -134,12 +138,13 @@ def _consensus(found: list[Groups]) -> "Consensus":
 
 
 def _found_again(one: "Consensus", other: "Consensus") -> tuple[np.ndarray, np.ndarray]:
-    """(mean co-association, whether the other ensemble has the group) of each group of two or more."""
+    """(the probability stated, whether the other ensemble has the group) of each group of two or more."""
     sizes = np.bincount(other.consensus)
+    probability = found_again(one.consensus_stats.mean, len(one.members))
     stated, again = [], []
     for group, inside in enumerate(one.groups):
         if len(inside) > 1:
             near, shared = np.unique(other.consensus[inside], return_counts=True)
-            stated.append(one.consensus_stats.mean[group])
+            stated.append(probability[group])
             again.append((shared / (len(inside) + sizes[near] - shared)).max() > SAME)
     return np.array(stated), np.array(again, bool)

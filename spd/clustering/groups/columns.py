@@ -5,7 +5,8 @@ greatest. A component that is never active, or always, tells nothing of any othe
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 from spd.clustering.groups.kernels.graph import add_to_columns, clumping
 from spd.clustering.math.sparse_rows import SparseRows, keep_entries
 from spd.clustering.memberships import Memberships
+from spd.machine import available_cores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -61,6 +63,17 @@ def n_threads() -> int:
     """How many threads a kernel may use at most: so many scratch arrays are needed."""
     settings: Any = numba.config  # its annotations do not know its attributes
     return int(settings.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def using_threads(n: int | None) -> Iterator[None]:
+    """Kernels called inside use at most n threads; None: one a core that this process may use."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(available_cores() if n is None else n, n_threads())))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def as_boolean(
@@ -121,7 +134,8 @@ def samples_of(
     cols = np.empty(memberships.nnz, np.int32 if memberships.n_samples < 2**31 else np.int64)
     place = col_ptr[:-1].copy()
     for block in memberships.blocks():
-        add_to_columns(block.first, block.indptr, block.indices, place, cols)
+        rows = block.indices.astype(number_type(memberships.n_components), copy=False)  # one type, one compiled kernel
+        add_to_columns(block.first, block.indptr, rows, place, cols)
     return col_ptr, cols
 
 

@@ -26,6 +26,7 @@ from spd.clustering.groups.columns import (
     number_type,
     samples_of,
     taking_part,
+    using_threads,
 )
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import TreeCut, cut_tree
@@ -66,6 +67,7 @@ def find_groups(
     seed: int = 0,
     control: bool = True,
     n_resamples: int = 0,
+    n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Groups:
     """The groups of components that fire together.
@@ -80,6 +82,7 @@ def find_groups(
         control: search also where nothing belongs together; costs about as much again.
         n_resamples: search in so many bootstraps of the samples too, and split groups where these do not agree on them
             (resampling.py): fewer, surer memberships, at so many times the cost; 12 is a good number.
+        n_threads: at most; None: one a core that this process may use. The answer does not depend on it.
         progress: called now and then with a stage's name, the steps done, and the steps in all; None: logged. What it
             raises ends the search.
 
@@ -95,17 +98,18 @@ def find_groups(
         )
     is_part = taking_part(memberships)
     part = memberships if is_part.all() else memberships.select(is_part)
-    columns = columns_of(part)
-    tree = affinity_tree(columns, report) if history is None else _tree_of(history, memberships.labels, is_part)
-    cut = cut_tree(columns, tree, report)
-    group_of = numbered(cut.group_of)
-    if n_resamples:
-        rng = np.random.default_rng([seed, 1])
-        group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
-    about = describe(columns, cut, group_of, report)
-    groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of))
-    del columns  # as large as the memberships, and the control needs as much again
-    return replace(groups, control=_chance(part, group_of, seed, report)) if control else groups
+    with using_threads(n_threads):
+        columns = columns_of(part)
+        tree = affinity_tree(columns, report) if history is None else _tree_of(history, memberships.labels, is_part)
+        cut = cut_tree(columns, tree, report)
+        group_of = numbered(cut.group_of)
+        if n_resamples:
+            rng = np.random.default_rng([seed, 1])
+            group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
+        about = describe(columns, cut, group_of, report)
+        groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of))
+        del columns  # as large as the memberships, and the control needs as much again
+        return replace(groups, control=_chance(part, group_of, seed, report)) if control else groups
 
 
 def _groups_of(memberships: Memberships, report: Progress) -> np.ndarray:

@@ -20,12 +20,18 @@ logger = logging.getLogger(__name__)
 
 
 def save_found_groups(
-    paths: RunPaths, memberships: Memberships, *, seed: int = 0, report: Callable[[str], None] | None = None
+    paths: RunPaths,
+    memberships: Memberships,
+    *,
+    seed: int = 0,
+    n_threads: int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Groups:
     """Find the groups of a run and write groups.json, unless it is there, whole, and of these memberships.
 
     Args:
         seed: of the control's shifts.
+        n_threads: at most; None: one a core.
         report: takes a line of progress. What it raises ends the search.
 
     Raises:
@@ -42,7 +48,7 @@ def save_found_groups(
         if report is not None:
             report(f"groups: {stage}, {done:,} of {total:,}")
 
-    groups = find_groups(memberships, seed=seed, progress=progress)
+    groups = find_groups(memberships, seed=seed, n_threads=n_threads, progress=progress)
     groups.save(paths.groups)
     return groups
 

@@ -6,6 +6,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_member, register_clustering_run
 from spd.clustering.execution.slurm import own_task_id
 from spd.clustering.execution.stamp import ExecutionStamp
+from spd.clustering.pipeline.compile_ahead import compiling_ahead
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.pipeline.member_merge import MergePlace, merge_run
@@ -39,8 +40,9 @@ def run_clustering(
         logger.info("%s is finished already", paths.directory)
         return paths
     log_to_file(paths.log)
-    harvest_run(paths, config, source)
-    merge_run(paths, config, MergePlace(idx))
+    with compiling_ahead(config):
+        harvest_run(paths, config, source)
+        merge_run(paths, config, MergePlace(idx))
     return paths
 
 

@@ -30,6 +30,7 @@ from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.observer import RunTracker
 from spd.errors import DamagedFileError
+from spd.machine import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,13 @@ def _finish_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace)
             history = _merge(paths, config, memberships, tracker, place)
             history.save(paths.history)
         _log_result(history, memberships, time.monotonic() - started)
-        groups = save_found_groups(paths, memberships, seed=config.seed, report=place.report)
+        groups = save_found_groups(
+            paths,
+            memberships,
+            seed=config.seed,
+            n_threads=max(1, available_cores() // place.n_parallel_members),
+            report=place.report,
+        )
         logger.info("%s", describe_groups_found(groups))
         _plot(paths, history, memberships)
         tracker.finished(history, groups)

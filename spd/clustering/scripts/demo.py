@@ -25,6 +25,7 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.pipeline.compile_ahead import compiling_ahead
     from spd.clustering.pipeline.local import LocalOptions, run_local
     from spd.clustering.pipeline.log_file import log_to_file
     from spd.clustering.pipeline.sources import open_source
@@ -40,7 +41,8 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"To start again, remove {spd_out_dir()}.")
     log_to_file(pipeline.paths.log)
     options = LocalOptions(clustering_parallel=True, distances_parallel=True)
-    run_local(pipeline, options, open_source(pipeline.run_config))
+    with compiling_ahead(pipeline.run_config, pipeline.config.distances_methods):
+        run_local(pipeline, options, open_source(pipeline.run_config))
     print(f"\n{summary_text(pipeline.paths)}\n")
     _print_purity(pipeline)
     _print_pictures(pipeline)

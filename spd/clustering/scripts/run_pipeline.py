@@ -88,8 +88,11 @@ def _start(arguments: argparse.Namespace) -> None:
         check_slurm()
         _submit(ensemble.create_pipeline(config, run_config), source, arguments)
         return
-    source.load(run_config)
-    _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
+    from spd.clustering.pipeline.compile_ahead import compiling_ahead
+
+    with compiling_ahead(run_config, config.distances_methods):
+        source.load(run_config)
+        _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
@@ -112,7 +115,13 @@ def _resume(arguments: argparse.Namespace) -> None:
     else:
         check_slurm()
     pipeline, source = (pipeline, None) if pipeline.is_assembled else with_source(pipeline)
-    (_run_here if arguments.local else _submit)(pipeline, source, arguments)
+    if not arguments.local:
+        _submit(pipeline, source, arguments)
+        return
+    from spd.clustering.pipeline.compile_ahead import compiling_ahead
+
+    with compiling_ahead(pipeline.run_config, pipeline.config.distances_methods):
+        _run_here(pipeline, source, arguments)
 
 
 def _submit(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:

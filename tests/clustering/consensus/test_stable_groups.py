@@ -8,6 +8,7 @@ import pytest
 
 from spd.clustering import consensus
 from spd.clustering.consensus import FOUND_GROUPS, Cut, agreement_along_iterations, cut_members, find_consensus
+from spd.clustering.consensus.found_again import found_again
 from spd.clustering.consensus.stable_groups_file import as_json
 from spd.clustering.groups import Groups, find_groups
 from spd.clustering.math.merge_paths import component_merges_to_pairs
@@ -187,7 +188,15 @@ def test_files_hold_the_answer_and_are_read_back(tmp_path: Path) -> None:
     assert mapping["clusters"]["m:7"] is None
     assert mapping["clusters"]["m:0"] == mapping["clusters"]["m:2"] != mapping["clusters"]["m:3"]
 
+    # 0 and 1 with 2: 10, 6 and 6 of 10 members; of ten more, most put a pair with that mean together.
+    mean = (1 + 0.6 + 0.6) / 3
+    again = float(found_again(np.array(mean), 10))
+    assert groups["012"]["mean"] == pytest.approx(mean, abs=1e-6)
+    assert groups["012"]["found_again"] == pytest.approx(again, abs=1e-6)
+    assert content["components"]["m:7"]["found_again"] == pytest.approx(float(found_again(np.array(1.0), 10)), abs=1e-6)
+
     frame = consensus.to_dataframe(content)
+    assert frame.loc[7, "found_again"] == content["components"]["m:7"]["found_again"]
     assert frame.loc[2, "moves_between"] == f"group {groups['012']['id']} (60%), group {groups['345']['id']} (40%)"
     assert frame["verdict"].tolist() == ["uncertain"] * 3 + ["stable"] * 3 + ["alone"] * 2
     assert (tmp_path / "stable_groups.csv").read_text().count("\n") == 9

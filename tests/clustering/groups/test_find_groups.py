@@ -87,13 +87,9 @@ def test_bursts_that_overlap_by_chance_are_no_group():
 
 def test_it_does_not_depend_on_the_number_of_threads_or_on_the_seed():
     x, _ = planted(2, n_groups=40)
-    one = find_groups(x, seed=0)
     n_threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        other = find_groups(x, seed=1)
-    finally:
-        numba.set_num_threads(n_threads)
+    one, other = find_groups(x, seed=0), find_groups(x, seed=1, n_threads=1)
+    assert numba.get_num_threads() == n_threads  # left as it was
     for name in ("group_of", "firing_rate", "p_active", "p_noise", "confidence", "joins", "strength"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert one.secondary == other.secondary

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,16 @@ def test_a_kernel_that_changed_is_compiled_again(tmp_path: Path) -> None:
     run(directory, NUMBA_CACHE_DIR=cache)
     (directory / "other.py").write_text("# new")  # any file of the folder: a kernel holds what it calls in other files
     assert run(directory, NUMBA_CACHE_DIR=cache) == (results(0, 1), "")
+
+
+def test_processes_that_start_together_compile_each_kernel_once(tmp_path: Path) -> None:
+    n_processes = 3
+    directory, cache = write_kernels(tmp_path / "package"), str(tmp_path / "cache")
+    with ThreadPoolExecutor(n_processes) as pool:
+        runs = list(pool.map(lambda _: run(directory, NUMBA_CACHE_DIR=cache), range(n_processes)))
+    assert [warned for _, warned in runs] == [""] * n_processes
+    for name in results(0):
+        assert sorted(found[name][1] for found, _ in runs) == [0] + [1] * (n_processes - 1)
 
 
 @pytest.mark.parametrize("user", ["65534", "54321"])

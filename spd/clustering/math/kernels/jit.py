@@ -7,6 +7,10 @@ kernels call those of their own folder only.
 Nor does numba doubt what it finds: a file cut short by a full disk would end every later run. So a cached kernel
 carries a checksum, and whatever goes wrong with the cache costs one warning and a compilation, never the run.
 
+Processes that start side by side need the same kernels at the same time. So one that finds a kernel missing locks its
+place in the cache's directory while it compiles it; others wait for the file instead of compiling it, too. Callers are
+locked before what they call, and kernels do not call each other in circles, so none waits for ever.
+
 What is called for every sample or pair is `inline="always"` and takes arrays: numba cannot inline what it has cached,
 and passing a whole state costs more than all else.
 """
@@ -22,6 +26,7 @@ from typing import Any
 import numba
 
 from spd.errors import with_class
+from spd.files.place_locks import PlaceLocks
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,9 @@ _WARNED = "SPD_KERNEL_CACHE_WARNED"
 """Set in the environment with the first warning, so that processes started by this one do not repeat it."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _MAX_REASON_CHARS = 200
+_LOCKS = "spd_kernels.lock"
+_MAX_SECONDS_OF_ANOTHER = 300.0
+"""How long to wait for another process's compilation before doing it here."""
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -64,7 +72,17 @@ def _enable_cache(dispatcher: Any, folder: Path) -> None:
     if cache is None:
         return  # a numba whose insides are others: its own cache remains
     _seal(getattr(cache, "_cache_file", None), _stamp(folder))
-    dispatcher._cache = _DoubtedCache(cache)
+    function = dispatcher.py_func
+    doubted = dispatcher._cache = _DoubtedCache(cache, _place(f"{function.__module__}.{function.__qualname__}"))
+    compile_it = dispatcher.compile
+
+    def compile_locked(signature: Any) -> Any:
+        try:
+            return compile_it(signature)
+        finally:
+            doubted.release()
+
+    dispatcher.compile = compile_locked
 
 
 def _check_home(folder: Path) -> None:
@@ -79,15 +97,34 @@ def _check_home(folder: Path) -> None:
 
 
 class _DoubtedCache:
-    """Numba's cache of one function; whatever it raises means that nothing is cached."""
+    """Numba's cache of one function; whatever it raises means that nothing is cached.
 
-    def __init__(self, cache: Any) -> None:
+    What is not found is locked until `release`.
+    """
+
+    def __init__(self, cache: Any, place: int) -> None:
         self._cache = cache
+        self._place = place
+        self._n_locked = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
     def load_overload(self, *arguments: Any) -> Any:
+        found = self._load(*arguments)
+        if found is None:
+            self._n_locked += 1
+            if _locks(self._cache.cache_path).acquire(self._place, _MAX_SECONDS_OF_ANOTHER):
+                found = self._load(*arguments)
+        return found
+
+    def release(self) -> None:
+        """Let others look for what was compiled."""
+        if self._n_locked:
+            self._n_locked -= 1
+            _locks(self._cache.cache_path).release(self._place)
+
+    def _load(self, *arguments: Any) -> Any:
         try:
             return self._cache.load_overload(*arguments)
         except Exception as error:  # unpickling a damaged file may raise anything
@@ -130,6 +167,15 @@ def _seal(cache_file: Any, stamp: str) -> None:
 
     cache_file._source_stamp = stamp
     cache_file._dump, cache_file._load_data = sealed_dump, load_checked
+
+
+@functools.cache
+def _locks(directory: str) -> PlaceLocks:
+    return PlaceLocks(Path(directory) / _LOCKS)
+
+
+def _place(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
 @functools.cache
