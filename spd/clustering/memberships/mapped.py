@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float32, Int32, Int64, Integer
 
 from spd.clustering.math.sparse_rows import entry_places, find_problem, indptr_of, keep_entries, row_chunks
 from spd.clustering.memberships.part import Part, index_type
-from spd.clustering.memberships.rows import RowBlock
+from spd.clustering.memberships.rows import RowBlock, Rows
 from spd.errors import DamagedFileError
 
 
-class MappedRows:
+class MappedRows(Rows):
     """The rows of parts, one part after the other.
 
     Args:
@@ -104,6 +104,20 @@ class MappedRows:
     def select(self, mask: Bool[np.ndarray, "n_columns"]) -> "MappedRows":
         renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1).astype(np.int32)
         return MappedRows(self._parts, renumbered[self._column_of])  # what was left out stays so: -1 is the last place
+
+    def check_counts(self, n_entries: Int64[np.ndarray, "n_kept"]) -> None:
+        """Compare the entries of each column that is kept, counted in all blocks, with what was counted as they were
+        written: files of another harvest that were put in their places differ in it.
+
+        Raises:
+            DamagedFileError: they are not the same.
+        """
+        told = sum(part.statistics().n_entries for part in self._parts)
+        if not np.array_equal(n_entries, np.asarray(told)[self._is_kept]):
+            raise DamagedFileError(
+                f"{self._parts[0].path.parent}: its entries are not those that were written: a file is damaged, or "
+                "belongs to another harvest"
+            )
 
     @cached_property
     def _stored_starts(self) -> Int64[np.ndarray, "n_rows"]:

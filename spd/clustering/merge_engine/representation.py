@@ -107,7 +107,7 @@ def _entries(memberships: Memberships, samples_of: tuple[int, int]) -> tuple[np.
     """The components of all entries of these samples, and their values as float64 (none for booleans); read block by
     block, so that memberships on disk are never in memory a second time."""
     nnz = int(memberships.lengths[slice(*samples_of)].sum(dtype=np.int64))
-    row_ids = np.empty(nnz, row_id_type(memberships.n_components))
+    row_ids: np.ndarray = np.empty(nnz, row_id_type(memberships.n_components))
     row_vals = np.empty(nnz if memberships.is_soft else 0)
     place = 0
     for block in memberships.blocks(samples_of):

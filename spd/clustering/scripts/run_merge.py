@@ -50,7 +50,7 @@ def _body(arguments: argparse.Namespace) -> None:
         raise ConfigError("--run-id is of a run of its own: a member of an ensemble is taken up by --idx-in-ensemble")
     from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.pipeline.member import run_clustering, run_member
-    from spd.clustering.pipeline.sources import SavedHarvestSource
+    from spd.clustering.pipeline.shared_samples import SavedHarvestSource
     from spd.clustering.storage import RunPaths
 
     harvest = SavedHarvest(locate_harvest(arguments.harvest))
