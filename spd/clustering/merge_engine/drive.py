@@ -77,7 +77,7 @@ def drive_engine(
     with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
         try:
             while not engine.is_finished:
-                limit = engine.options.n_merges
+                limit = engine.options.n_merges - engine.n_done
                 if observe is not None:
                     limit = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
                 n_merges, is_interrupted = ranks.agree(pace.n_merges(limit), interrupts.is_deferred)

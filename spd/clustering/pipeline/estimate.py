@@ -108,7 +108,11 @@ def describe_estimate(
             f"harvest {byte_count(one.harvest_bytes)}; each merge {byte_count(one.merge_bytes)}, or less where it is "
             "short",
         ),
-        ("time", f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member"),
+        (
+            "time",
+            f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member, and the groups found "
+            "after it",
+        ),
         ("in all", in_all),
     ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)
