@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ("merge", "log_cost", "distances", "harvest", "groups", "recovery", "report")
+MODULES = ("merge", "storage", "log_cost", "distances", "harvest", "groups", "recovery", "report")
 
 if __name__ == "__main__":
     for module in MODULES:

@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *filter(None, [os.environ.get(
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(ROOT, ".pytest_cache", "matplotlib"))
 
 CLUSTERING = Path(ROOT) / "spd" / "clustering"
-_CHECKED = ["memberships.py", "compute_costs.py", "math/*.py", "merge_history/*.py", "consensus/*.py", "groups/*.py"]
+_CHECKED = ["memberships/*.py", "compute_costs.py", "math/*.py", "merge_history/*.py", "consensus/*.py", "groups/*.py"]
 install_import_hook(
     [  # not a package's own name, which would stand for its kernels, too
         ".".join(path.relative_to(ROOT).with_suffix("").parts)

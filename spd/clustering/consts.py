@@ -3,6 +3,8 @@ torch nor numpy, so that a config is checked at once."""
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from spd.errors import ConfigError
+
 ComponentLabel = str
 """`"<module>:<index>"`."""
 ComponentLabels = list[str]
@@ -53,3 +55,14 @@ def __getattr__(name: str) -> Any:
         module, _, class_name = array.rpartition(".")
         return getattr(jaxtyping, kind)[getattr(importlib.import_module(module), class_name), shape]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def checked_method(method: str) -> str:
+    """The name of a method of distances.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if method not in DISTANCES_METHODS:
+        raise ConfigError(f"unknown distances method {method!r}, known are {', '.join(DISTANCES_METHODS)}")
+    return method

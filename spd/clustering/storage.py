@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import ClassVar, Self
 
-from spd.clustering.consts import DISTANCES_METHODS
+from spd.clustering.consts import checked_method
 from spd.errors import ConfigError
 from spd.settings import spd_out_dir
 
@@ -148,7 +148,7 @@ class RunPaths(_ClusteringDirectory):
 
     @property
     def checkpoint_memberships(self) -> Path:
-        return self.checkpoint / "memberships.npz"
+        return _memberships_in(self.checkpoint)
 
     @property
     def checkpoint_merge(self) -> Path:
@@ -246,7 +246,12 @@ class HarvestPaths(_Directory):
 
     @property
     def memberships(self) -> Path:
-        return self.directory / "memberships.npz"
+        return _memberships_in(self.directory)
+
+    @property
+    def plan(self) -> Path:
+        """What the tasks of a harvest in parts have in common."""
+        return self.directory / "harvest_plan.json"
 
     @property
     def metadata(self) -> Path:
@@ -271,6 +276,12 @@ class SweepPaths(_StableGroupsDirectory):
         return self.plots / "sweep.png"
 
 
+def _memberships_in(directory: Path) -> Path:
+    """A directory; of older versions and of other tools a file."""
+    file = directory / "memberships.npz"
+    return file if file.is_file() else directory / "memberships"
+
+
 def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[str, ...] = ()) -> str:
     """The id, once it is sure that it names a directory of its kind and no other place.
 
@@ -286,14 +297,3 @@ def checked_id(identifier: str, prefix: str, kind: str, other_prefixes: tuple[st
 
 def _is_id(name: str, prefixes: tuple[str, ...]) -> bool:
     return re.fullmatch(rf"(?:{'|'.join(prefixes)})-[0-9a-f]{{8}}", name) is not None
-
-
-def checked_method(method: str) -> str:
-    """The name of a method of distances.
-
-    Raises:
-        ConfigError: there is no such method.
-    """
-    if method not in DISTANCES_METHODS:
-        raise ConfigError(f"unknown distances method {method!r}, known are {', '.join(DISTANCES_METHODS)}")
-    return method

@@ -36,7 +36,7 @@ def iter_batches(
             run whose importances depend on the whole batch, with a batch that is cut or too large.
         MissingFileError: the dataset, tokenizer or target config is missing.
     """
-    from spd.data.micro_batches import automatic_micro_batch_size, check_whole_batch, regroup
+    from spd.data.micro_batches import check_whole_batch, regroup
 
     for name, value in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size)):
         if value is not None and value < 1:
@@ -55,5 +55,12 @@ def iter_batches(
         raise ConfigError(
             f"{info.files.config_path}: task_config.task_name: no data for task {task!r}; known are tms, resid_mlp, lm"
         )
+    return regroup(rows, items_at_once(info, batch_size, micro_batch_size))
+
+
+def items_at_once(info: "SPDRunInfo", batch_size: int, micro_batch_size: int | None) -> int:
+    """How many items `iter_batches` yields at once; the last time maybe fewer."""
+    from spd.data.micro_batches import automatic_micro_batch_size
+
     automatic = batch_size if info.config.attends_over_batch else automatic_micro_batch_size(info)
-    return regroup(rows, micro_batch_size or automatic)
+    return micro_batch_size or automatic

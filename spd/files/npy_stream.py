@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict
@@ -21,6 +22,8 @@ from spd.files.checked import read_npy_header
 _HEADER_BYTES = 128
 """What numpy writes for a vector, whatever its type and length: it leaves room for the longest."""
 _HASHED_BYTES = 1 << 24
+_HASHED_ASIDE = 1 << 18
+"""So many bytes are hashed by a thread, while they are written and the next are made."""
 
 
 class VectorRecord(TypedDict):
@@ -52,6 +55,8 @@ class VectorWriter:
         self.path = path
         self._dtype = np.dtype(dtype)
         self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)  # starts nothing before it has something to do
+        self._hashing: Future[None] | None = None
         self.size = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,16 +69,28 @@ class VectorWriter:
 
     def append(self, values: Shaped[np.ndarray, "n"]) -> None:
         """Values that fit the vector's type: they are not checked."""
-        data = np.ascontiguousarray(values, self._dtype).data
-        self._digest.update(data)
+        data = np.array(values, self._dtype, order="C").data  # a copy, since it may be hashed after the return
+        self._wait()
+        if data.nbytes < _HASHED_ASIDE:
+            self._digest.update(data)
+        else:
+            self._hashing = self._thread.submit(self._digest.update, data)
         try:
             self._file.write(data)
         except OSError as error:
             raise self._refusal(error) from error
         self.size += len(values)
 
+    def _wait(self) -> None:
+        """Until all that was appended is in the checksum."""
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
+
     def finish(self) -> VectorRecord:
         """Give the file its name; nothing can be appended afterwards."""
+        self._wait()
+        self._thread.shutdown()
         try:
             self._file.seek(0)
             fields = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.size,)}
@@ -93,6 +110,7 @@ class VectorWriter:
 
     def discard(self) -> None:
         """Remove what is not finished."""
+        self._thread.shutdown()
         with contextlib.suppress(OSError):  # the disk is full: what is left in the buffer is of no use
             self._file.close()
         self._temporary.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def test_layout(out_dir: Path) -> None:
         assert ensemble.distances(method) == here / f"distances_{method}.npz"
         assert ensemble.distances_figure(method) == here / f"distances_{method}.png"
     harvest = HarvestPaths("h-0123abcd")
-    assert harvest.memberships == clustering / "harvests/h-0123abcd/memberships.npz"
+    assert harvest.memberships == clustering / "harvests/h-0123abcd/memberships"
     assert registry_path() == clustering / "ensemble_registry.db"
     assert sbatch_scripts_dir() == out_dir / "sbatch_scripts"
     assert slurm_logs_dir() == out_dir / "slurm_logs"

@@ -43,11 +43,14 @@ def check_slurm() -> None:
         raise SPDError(_not_found("sbatch"))
 
 
-def submit(script: JobScript, directory: Path, *, after: Sequence[str] = ()) -> SubmittedJob:
+def submit(
+    script: JobScript, directory: Path, *, after: Sequence[str] = (), after_ok: Sequence[str] = ()
+) -> SubmittedJob:
     """Submit a script and keep it as `<directory>/<name>.<job id>.sh`.
 
     Args:
         after: ids of jobs that must have ended, in whatever way, before this one starts.
+        after_ok: ids of jobs that must have succeeded; it is cancelled when one of them has not.
 
     Raises:
         SPDError: sbatch is missing, or refuses, in its own words; the script is kept as `<name>.refused.sh`.
@@ -60,7 +63,9 @@ def submit(script: JobScript, directory: Path, *, after: Sequence[str] = ()) -> 
     with atomic_write(waiting) as temporary:
         temporary.write_text(script.text, encoding="utf-8")
     waiting.chmod(0o755)
-    options = [f"--dependency=afterany:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
+    kinds = {"afterany": after, "afterok": after_ok}
+    needs = ",".join(f"{kind}:{':'.join(ids)}" for kind, ids in kinds.items() if ids)
+    options = [f"--dependency={needs}", "--kill-on-invalid-dep=yes"] if needs else []
     try:
         answer = _run_tool("sbatch", "--parsable", *options, str(waiting))
     except SPDError as error:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int64, Integer
 
-from spd.clustering.groups.kernels.graph import clumping, transpose
+from spd.clustering.groups.kernels.graph import add_to_columns, clumping
+from spd.clustering.math.sparse_rows import SparseRows, keep_entries
 from spd.clustering.memberships import Memberships
 from spd.machine import available_cores
 
@@ -31,16 +32,16 @@ class Columns:
     """The components that take part.
 
     Attributes:
-        indptr, rows: the components active on each sample.
+        indptr, rows: the components active on each sample; uint16 where that holds them, to take half the memory.
         col_ptr, cols: the samples on which each component is active, ascending.
         clumps: (n,) how many successive samples count as one (kernels/graph.clumping).
         n_samples: N.
     """
 
     indptr: Int64[np.ndarray, "n_samples_plus_1"]
-    rows: Int32[np.ndarray, "nnz"]
+    rows: Integer[np.ndarray, "nnz"]
     col_ptr: Int64[np.ndarray, "n_plus_1"]
-    cols: Int32[np.ndarray, "nnz"]
+    cols: Integer[np.ndarray, "nnz"]
     clumps: Float64[np.ndarray, "n"]
 
     @property
@@ -93,13 +94,18 @@ def as_boolean(
         else:
             labels = [f"component:{i}" for i in range(activations.shape[-1])]
     memberships = Memberships.from_activations(activations, labels, None)
-    if memberships.values is None:
+    if not memberships.is_soft:
         return memberships
     greatest = np.zeros(memberships.n_components, np.float32)
-    np.maximum.at(greatest, memberships.indices, memberships.values)
-    keep = memberships.values >= greatest[memberships.indices] / 2
-    indptr = np.concatenate([[0], np.cumsum(keep)])[memberships.indptr]
-    return Memberships(indptr, memberships.indices[keep], None, memberships.labels, memberships.dead_labels)
+    for block in memberships.blocks():
+        assert block.values is not None, "soft memberships have values"
+        np.maximum.at(greatest, block.indices, block.values)
+    rows = SparseRows()
+    for block in memberships.blocks():
+        assert block.values is not None, "soft memberships have values"
+        keep = block.values >= greatest[block.indices] / 2
+        rows.append(np.diff(keep_entries(block.indptr, keep)), block.indices[keep], None)
+    return Memberships(*rows.finish(), memberships.labels, memberships.dead_labels)
 
 
 def taking_part(memberships: Memberships) -> Bool[np.ndarray, "n_components"]:
@@ -109,17 +115,43 @@ def taking_part(memberships: Memberships) -> Bool[np.ndarray, "n_components"]:
 
 def columns_of(memberships: Memberships) -> Columns:
     """Both orders of boolean memberships; O(entries)."""
-    col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
-    cols = np.empty(memberships.nnz, np.int32)
-    transpose(memberships.indptr, memberships.indices, col_ptr, cols)
+    col_ptr, cols = samples_of(memberships)
+    rows = np.empty(memberships.nnz, number_type(memberships.n_components))
+    place = 0
+    for block in memberships.blocks():
+        rows[place : place + len(block.indices)] = block.indices
+        place += len(block.indices)
     clumps = np.ones(memberships.n_components)
     clumping(col_ptr, cols, memberships.n_samples, MAX_LAG, clumps)
-    return Columns(memberships.indptr, memberships.indices, col_ptr, cols, clumps)
+    return Columns(memberships.indptr, rows, col_ptr, cols, clumps)
+
+
+def samples_of(
+    memberships: Memberships,
+) -> tuple[Int64[np.ndarray, "n_plus_1"], Integer[np.ndarray, "nnz"]]:
+    """The samples on which each component is active, ascending, and where each component's begin."""
+    col_ptr = np.concatenate([[0], np.cumsum(memberships.entry_counts)])
+    cols = np.empty(memberships.nnz, np.int32 if memberships.n_samples < 2**31 else np.int64)
+    place = col_ptr[:-1].copy()
+    for block in memberships.blocks():
+        rows = block.indices.astype(number_type(memberships.n_components), copy=False)  # one type, one compiled kernel
+        add_to_columns(block.first, block.indptr, rows, place, cols)
+    return col_ptr, cols
+
+
+def number_type(n: int) -> type[np.generic]:
+    """What holds a component's number."""
+    return np.uint16 if n <= 2**16 else np.int32
 
 
 def fingerprint(memberships: Memberships) -> str:
     """SHA-256 over the labels, the entries and their values: memberships that differ in anything differ in it."""
     digest = hashlib.sha256("\n".join(memberships.labels).encode())
-    for array in (memberships.indptr, memberships.indices, memberships.values):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    digest.update(memberships.indptr.data)
+    for block in memberships.blocks():
+        digest.update(np.ascontiguousarray(block.indices, np.int32).data)
+    for block in memberships.blocks() if memberships.is_soft else ():
+        assert block.values is not None, "soft memberships have values"
+        digest.update(np.ascontiguousarray(block.values).data)
+    digest.update(b"" if memberships.is_soft else b"-")
     return digest.hexdigest()

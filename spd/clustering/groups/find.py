@@ -10,6 +10,7 @@ The numbers do not depend on how many threads there are.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from logging import getLogger
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,15 +18,25 @@ import numpy as np
 from jaxtyping import Int64
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.groups.columns import Columns, as_boolean, columns_of, fingerprint, taking_part, using_threads
+from spd.clustering.groups.columns import (
+    Columns,
+    as_boolean,
+    columns_of,
+    fingerprint,
+    number_type,
+    samples_of,
+    taking_part,
+    using_threads,
+)
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import TreeCut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
 from spd.clustering.groups.groups import Groups
-from spd.clustering.groups.kernels.graph import transpose
+from spd.clustering.groups.kernels.graph import add_to_columns
 from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
+from spd.clustering.math.sparse_rows import CHUNK
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, SPDError
 
@@ -96,8 +107,9 @@ def find_groups(
             rng = np.random.default_rng([seed, 1])
             group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
         about = describe(columns, cut, group_of, report)
-        chance = _chance(part, group_of, seed, report) if control else None
-        return _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), chance)
+        groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of))
+        del columns  # as large as the memberships, and the control needs as much again
+        return replace(groups, control=_chance(part, group_of, seed, report)) if control else groups
 
 
 def _groups_of(memberships: Memberships, report: Progress) -> np.ndarray:
@@ -145,9 +157,7 @@ def shifted(
             longer runs these stay together.
     """
     n, n_samples = memberships.n_components, memberships.n_samples
-    col_ptr = np.concatenate([[0], np.cumsum(memberships.counts)])
-    cols = np.empty(memberships.nnz, np.int32)
-    transpose(memberships.indptr, memberships.indices, col_ptr, cols)
+    col_ptr, cols = samples_of(memberships)
     steps = rng.integers(n_samples, size=n)
     if group_of is not None:
         size = np.bincount(group_of)
@@ -158,9 +168,12 @@ def shifted(
     for i, step in enumerate(steps.tolist()):
         column = cols[col_ptr[i] : col_ptr[i + 1]]
         column[:] = np.sort((column + np.int64(step)) % n_samples)
-    row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
-    rows = np.empty(memberships.nnz, np.int32)
-    transpose(col_ptr, cols, row_ptr, rows)
+    active = np.zeros(n_samples, np.int64)
+    for first in range(0, len(cols), CHUNK):
+        active += np.bincount(cols[first : first + CHUNK], minlength=n_samples)
+    row_ptr = np.concatenate([[0], np.cumsum(active)])
+    rows = np.empty(memberships.nnz, number_type(n))
+    add_to_columns(0, col_ptr, cols, row_ptr[:-1].copy(), rows)
     return Memberships(row_ptr, rows, None, memberships.labels)
 
 
@@ -170,7 +183,7 @@ def _chance(part: Memberships, group_of: Int64[np.ndarray, "n"], seed: int, repo
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 
 
-def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance: Control | None) -> Groups:
+def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found) -> Groups:
     """Everything in the numbering of all components: those that take no part are alone."""
     about, group_of = found.about, found.group_of
     n, k = memberships.n_components, len(about.rate)
@@ -201,7 +214,6 @@ def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, chance
         strength,
         memberships.n_samples,
         fingerprint(memberships),
-        chance,
     )
 
 

@@ -17,6 +17,7 @@ from spd.clustering.harvest.builder import MembershipBuilder
 from spd.clustering.harvest.matrix_files import MATRIX_NAME, MatrixFile, open_matrix
 from spd.clustering.labels import is_label
 from spd.clustering.memberships import Memberships
+from spd.clustering.memberships.directory import INDEX
 from spd.errors import ActivationsError, MissingFileError, SPDError
 from spd.files.checked import open_zip, read_npy_header
 
@@ -46,7 +47,7 @@ def read_activations(path: Path | str, config: ClusteringRunConfig) -> Membershi
 
 
 def activations_file(path: Path) -> Path:
-    """The file that a path means: itself, or the memberships in a directory.
+    """The file that a path means: itself, or the memberships in a directory; a directory that is memberships.
 
     Raises:
         MissingFileError: there is none.
@@ -54,12 +55,16 @@ def activations_file(path: Path) -> Path:
     path = path.expanduser()
     if (path / "memberships.npz").is_file():
         return path / "memberships.npz"
+    if (path / INDEX).is_file():
+        return path
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file of activations")
     return path
 
 
 def _holds_memberships(path: Path) -> bool:
+    if path.is_dir():
+        return True
     if path.suffix != ".npz":
         return False
     with open_zip(path) as archive:
@@ -99,6 +104,8 @@ def count_samples(path: Path) -> int | None:
         MissingFileError, DamagedFileError, ActivationsError: see read_activations.
     """
     path = activations_file(path)
+    if path.is_dir():
+        return Memberships.open(path).n_samples
     if _holds_memberships(path):
         with open_zip(path) as archive, archive.open("indptr.npy") as member:
             return read_npy_header(member)[0][0] - 1

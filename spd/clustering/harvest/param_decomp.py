@@ -36,6 +36,8 @@ def is_param_decomp(paths: HarvestPaths) -> bool:
     Raises:
         MissingFileError, DamagedFileError: they cannot be opened.
     """
+    if paths.memberships.is_dir():
+        return False
     with open_zip(paths.memberships) as archive:
         return "format.npy" in archive.namelist()
 

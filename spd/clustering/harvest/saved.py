@@ -1,9 +1,9 @@
 """A harvest on disk: memberships once taken from a model, from which any number of merges can start.
 
 harvest_config.json   the config that it was made with
-memberships.npz       sparse rows, labels alive and dead
-metadata.json         sizes, thresholds, what each component does, fingerprints of memberships.npz and of the files that
-                      they were taken from; written last, so that its presence says: complete
+memberships/          sparse rows, labels alive and dead (see spd.clustering.memberships); older ones: memberships.npz
+metadata.json         sizes, thresholds, what each component does, fingerprints of the memberships' index and of the
+                      files that they were taken from; written last, so that its presence says: complete
 
 Harvests of other tools have files of the same names, and open through the same door (see param_decomp).
 """
@@ -14,7 +14,9 @@ from typing import Any
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest import param_decomp
+from spd.clustering.harvest.parts import HarvestPlan, whole_part
 from spd.clustering.memberships import Memberships
+from spd.clustering.memberships.directory import INDEX, check_contents
 from spd.clustering.merge_config import MEMBERSHIP_SETTINGS, MergeConfig
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, DamagedFileError, MissingFileError
@@ -41,8 +43,9 @@ def locate_harvest(harvest: str) -> HarvestPaths:
 
 
 def find_harvest(path: Path) -> HarvestPaths | None:
-    """The harvest that `path` is the directory of, or its memberships.npz; None where it is something else."""
-    directory = path.parent if path.name == "memberships.npz" else path
+    """The harvest that `path` is the directory of, or its memberships; None where it is something else."""
+    is_inside = path.name == "memberships.npz" or (path.name == "memberships" and path.is_dir())
+    directory = path.parent if is_inside else path
     paths = HarvestPaths.at(directory.resolve())
     is_named_so = directory.is_dir() and HarvestPaths.is_id(directory.name)
     return paths if paths.metadata.is_file() or paths.config.is_file() or is_named_so else None
@@ -55,16 +58,35 @@ def save_harvest(
     seconds: float,
     made_from: Mapping[str, Fingerprint] | None = None,
 ) -> None:
-    """Write all three files.
+    """Write all of it.
 
     Args:
         made_from: the files that the memberships were taken from, by path; see MembershipSource.fingerprints.
 
     Raises:
-        SPDError: one cannot be written.
+        SPDError: a file cannot be written.
     """
     config.to_file(paths.config)
     memberships.save(paths.memberships)
+    write_metadata(paths, config, seconds, made_from)
+
+
+def write_metadata(
+    paths: HarvestPaths,
+    config: ClusteringRunConfig,
+    seconds: float,
+    made_from: Mapping[str, Fingerprint] | None = None,
+) -> Memberships:
+    """Read what was written once more, and say that the harvest is complete.
+
+    Returns:
+        The memberships, as they are on disk.
+
+    Raises:
+        DamagedFileError: they are not what was written.
+        SPDError: the metadata cannot be written.
+    """
+    memberships = Memberships.load(paths.memberships)
     counts = memberships.counts
     settings = {"filter_dead_stat": config.filter_dead_stat, **config.merge_config.model_dump(mode="json")}
     known = [name for name in MEMBERSHIP_SETTINGS if name not in config.merge_config.unknown]
@@ -81,7 +103,7 @@ def save_harvest(
             "is_soft": memberships.is_soft,
             "seconds": round(seconds, 2),
             "settings": {name: settings[name] for name in known},
-            "memberships": fingerprint(paths.memberships),
+            "memberships": fingerprint(_proof(paths)),
             "made_from": dict(made_from or {}),
             "components": {
                 label: {"activation_sum": count, "active_share": count / memberships.n_samples}
@@ -90,6 +112,12 @@ def save_harvest(
             "dead_components": memberships.dead_labels,
         },
     )
+    return memberships
+
+
+def _proof(paths: HarvestPaths) -> Path:
+    """The file whose fingerprint tells which memberships these are: all of them, or the index with the checksums."""
+    return paths.memberships / INDEX if paths.memberships.is_dir() else paths.memberships
 
 
 class SavedHarvest:
@@ -109,8 +137,8 @@ class SavedHarvest:
 
     def __init__(self, paths: HarvestPaths) -> None:
         for needed in (paths.metadata, paths.memberships):
-            if not needed.is_file():
-                there = f"is not complete: its {needed.name} is missing"
+            if not needed.exists():
+                there = f"is not complete: its {needed.name} is missing{_parts_of(paths)}"
                 what = there if paths.directory.is_dir() else "does not exist"
                 raise MissingFileError(f"the harvest {paths.directory} {what}")
         self._paths = paths
@@ -167,21 +195,37 @@ class SavedHarvest:
         """
         if self._other is not None:
             return param_decomp.read_memberships(self._paths, self._other)
-        path, told = self._paths.memberships, self._metadata.get("memberships")
+        path, told = _proof(self._paths), self._metadata.get("memberships")
         if told is not None and fingerprint(path) != told:
             raise DamagedFileError(
                 f"{path}: is not the file that was harvested: its size or its checksum is not what the metadata.json "
                 "beside it says"
             )
-        memberships = Memberships.load(path)
+        memberships = Memberships.load(self._paths.memberships)
         labels = list(self._metadata.get("components", memberships.labels))
         if memberships.n_samples != self.n_samples or labels != memberships.labels:
             raise DamagedFileError(f"{path}: its samples or labels are not those of the metadata.json beside it")
         return memberships
 
+    def check_contents(self) -> None:
+        """Compare every file with its checksum, and the structure of all rows; reads everything.
+
+        Raises:
+            DamagedFileError: a file is not what was written; names it.
+        """
+        self.load().entry_counts.sum()
+        if self.directory is not None:
+            check_contents(self.directory)
+
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """The file of memberships, by its path."""
-        return {str(self._paths.memberships): fingerprint(self._paths.memberships)}
+        """The file that tells which memberships these are, by its path."""
+        path = _proof(self._paths)
+        return {str(path): fingerprint(path)}
+
+    @property
+    def directory(self) -> Path | None:
+        """Where memberships lie that can be read without being loaded; None where they are one file."""
+        return self._paths.memberships if self._paths.memberships.is_dir() else None
 
     def _is_named_by(self, given: ClusteringRunConfig) -> bool:
         """Whether the config's activations are this very harvest."""
@@ -214,3 +258,14 @@ class SavedHarvest:
         content = wanted.model_dump(exclude_unset=True) | kept
         content.pop("unknown", None)
         return MergeConfig.model_validate(content | ({"unknown": sorted(ours.unknown)} if ours.unknown else {}))
+
+
+def _parts_of(paths: HarvestPaths) -> str:
+    """How much of a harvest in parts is there, in words."""
+    if not paths.plan.is_file():
+        return ""
+    plan = HarvestPlan.read(paths)
+    missing = [str(part) for part in range(plan.n_parts) if whole_part(paths, plan.slot(part)) is None]
+    if not missing:
+        return f", though all {plan.n_parts} parts are there"
+    return f" ({len(missing)} of {plan.n_parts} parts are not there: {', '.join(missing)})"

@@ -16,9 +16,11 @@ from jaxtyping import Float32, Int32, Int64, Integer
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels, check_values
 from spd.clustering.math.arrays import as_numpy
+from spd.clustering.math.large_rows import add_column_counts
 from spd.clustering.math.sparse_rows import CHUNK, CompressedRows, SparseRows, indptr_of, keep_entries
 from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.clustering.memberships.directory import open_directory, write_rows
+from spd.clustering.memberships.mapped import MappedRows
 from spd.clustering.memberships.npz_file import read_memberships, write_memberships
 from spd.clustering.memberships.rows import ArrayRows, DrawnRows, RowBlock, Rows, gathered
 from spd.errors import ActivationsError
@@ -35,7 +37,7 @@ class Memberships:
 
     Args:
         indptr: (n_samples + 1,) where each row starts; the last entry is the number of active entries.
-        indices: (nnz,) the active components, ascending in each row.
+        indices: (nnz,) the active components, ascending in each row; of any type of integers, int32 from here.
         values: (nnz,) their importances, above 0, or None: every entry counts 1.
         labels: one a component, `"<module>:<index>"`.
         dead_labels: components that were taken out because they never matter.
@@ -47,7 +49,7 @@ class Memberships:
     def __init__(
         self,
         indptr: Int64[np.ndarray, "n_samples_plus_1"],
-        indices: Int32[np.ndarray, "nnz"],
+        indices: Integer[np.ndarray, "nnz"],
         values: Float32[np.ndarray, "nnz"] | None,
         labels: ComponentLabels,
         dead_labels: ComponentLabels | None = None,
@@ -108,7 +110,7 @@ class Memberships:
         return self._rows.indptr if isinstance(self._rows, ArrayRows) else indptr_of(self.lengths)
 
     @property
-    def indices(self) -> Int32[np.ndarray, "nnz"]:
+    def indices(self) -> Integer[np.ndarray, "nnz"]:
         """The active components, ascending in each row; those on disk are read whole."""
         return self._gathered[1]
 
@@ -150,7 +152,9 @@ class Memberships:
         """On how many samples each component is active at all."""
         total = np.zeros(self.n_components, np.int64)
         for block in self.blocks():
-            total += np.bincount(block.indices, minlength=self.n_components)
+            add_column_counts(block.indices, total)
+        if isinstance(self._rows, MappedRows):
+            self._rows.check_counts(total)
         return total
 
     @classmethod

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Integer
 
 from spd.clustering.consts import ComponentLabels
+from spd.clustering.math.large_rows import add_column_counts
 from spd.errors import ActivationsError, DamagedFileError
 from spd.files.checked import read_json, write_json
 from spd.files.npy_stream import VectorFile, VectorRecord, VectorWriter
@@ -126,11 +127,16 @@ class PartWriter:
         """Rows of these lengths, whose entries follow each other.
 
         Raises:
-            ActivationsError: these have values and those before had none, or the other way round.
+            ActivationsError: these have values and those before had none, or the other way round; there is no such
+                column.
         """
         if (values is not None) != self._is_soft:
             raise ActivationsError("soft activations and boolean ones follow each other: all must be of one kind")
-        self._entries += np.bincount(indices, minlength=len(self._labels))
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self._labels):
+            raise ActivationsError(
+                f"columns must lie in 0 .. {len(self._labels) - 1}, got {indices.min()} .. {indices.max()}"
+            )
+        add_column_counts(indices, self._entries)
         self._vectors["lengths"].append(lengths)
         self._vectors["indices"].append(indices)
         if values is not None:
@@ -166,6 +172,10 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what is not finished."""
         for vector in self._vectors.values():
             vector.discard()
 

@@ -3,8 +3,9 @@
 All of them are read in blocks of bounded size, so that what reads them need not know where they are.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Integer
@@ -34,38 +35,39 @@ class RowBlock(NamedTuple):
     values: Float32[np.ndarray, "entries"] | None
 
 
-class Rows(Protocol):
+class Rows(ABC):
     """Rows of one number of columns."""
 
     @property
+    @abstractmethod
     def n_rows(self) -> int: ...
 
     @property
+    @abstractmethod
     def is_soft(self) -> bool: ...
 
+    @abstractmethod
     def lengths(self) -> Integer[np.ndarray, "n_rows"]:
         """How many components are active in each row."""
-        ...
 
+    @abstractmethod
     def blocks(self) -> Iterator[RowBlock]:
-        """All rows in order, about sparse_rows.CHUNK entries at a time. A block may be changed until the next is asked
-        for only where its arrays are writeable; it stays what it is.
+        """All rows in order, about sparse_rows.CHUNK entries at a time; not to be changed.
 
         Raises:
             DamagedFileError: a file is not what it was made as.
         """
-        ...
 
+    @abstractmethod
     def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
         """These rows in this order, as one block from 0; they should fit memory."""
-        ...
 
+    @abstractmethod
     def select(self, mask: Bool[np.ndarray, "n_columns"]) -> "Rows":
         """Only these columns, renumbered."""
-        ...
 
 
-class ArrayRows:
+class ArrayRows(Rows):
     """Rows in memory.
 
     Args:
@@ -107,7 +109,7 @@ class ArrayRows:
         return ArrayRows(*take_columns_in_place((self.indptr, self.indices.copy(), values), mask))
 
 
-class DrawnRows:
+class DrawnRows(Rows):
     """Rows of others, in another order, each as often as it is named; nothing is copied before it is read.
 
     Args:

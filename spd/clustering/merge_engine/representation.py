@@ -87,7 +87,7 @@ def make_samples(memberships: Memberships, use_bits: bool) -> dict[str, np.ndarr
 def _entries(memberships: Memberships) -> tuple[np.ndarray, np.ndarray]:
     """The components of all entries, and their values as float64 (none for booleans); read block by block, so that
     memberships on disk are never in memory a second time."""
-    row_ids = np.empty(memberships.nnz, row_id_type(memberships.n_components))
+    row_ids: np.ndarray = np.empty(memberships.nnz, row_id_type(memberships.n_components))
     row_vals = np.empty(memberships.nnz if memberships.is_soft else 0)
     place = 0
     for block in memberships.blocks():

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from spd.clustering.consts import checked_method
 from spd.clustering.ensemble_registry import RegisteredMember, get_members
 from spd.clustering.merge_history import MergeHistory, MergeHistoryEnsemble
 from spd.clustering.pipeline.foreign import ForeignEnsemble, check_replaceable, output_of
@@ -24,7 +25,7 @@ from spd.clustering.pipeline.provenance import (
 from spd.clustering.pipeline.run_state import is_finished, working_on
 from spd.clustering.plotting.figures import save_distance_figure
 from spd.clustering.plotting.style import best_effort
-from spd.clustering.storage import EnsemblePaths, checked_method
+from spd.clustering.storage import EnsemblePaths
 from spd.errors import DamagedFileError, MemberFailedError, MissingFileError, SPDError
 from spd.files.checked import read_npz, write_json, write_npz
 from spd.files.fingerprint import fingerprint

@@ -40,6 +40,11 @@ class ClusteringPipelineConfig(FrozenConfig):
     report: bool = Field(
         True, description="Make report.html at the end, which shows what each group does; on SLURM by a job of its own."
     )
+    harvest_tasks: PositiveInt | None = Field(
+        None,
+        description="Harvest once for all members, in so many tasks side by side: an array of SLURM, or processes, one "
+        "a GPU. Each member draws a bootstrap of the samples. null: each member harvests samples of its own.",
+    )
     n_workers: PositiveInt | None = Field(
         None, description="Local processes at a time with --local-clustering-parallel; null: one a CPU."
     )

@@ -1,4 +1,9 @@
-"""One harvest from its config to its files, that any number of merges can start from."""
+"""One harvest from its config to its files, that any number of merges can start from: at once, or in tasks.
+
+1. `begin_harvest` writes the config and the plan (see harvest.parts).
+2. `harvest_part` makes one part; tasks do so side by side, in any process, on any machine that sees the directory.
+3. `close_harvest` finds the dead components, reads everything once more, and says that the harvest is complete.
+"""
 
 import contextlib
 import logging
@@ -6,16 +11,20 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.harvest.parts import HarvestPlan, close_parts, whole_part
 from spd.clustering.harvest.progress import HarvestProgress
-from spd.clustering.harvest.saved import save_harvest
+from spd.clustering.harvest.saved import save_harvest, write_metadata
 from spd.clustering.memberships import Memberships
+from spd.clustering.memberships.part import Part
 from spd.clustering.pipeline.ensemble import check_output_directory
-from spd.clustering.pipeline.sources import MembershipSource, open_source
+from spd.clustering.pipeline.sources import ModelSource, Progress, open_source
 from spd.clustering.pipeline.status_line import StatusLine
 from spd.clustering.storage import HarvestPaths
-from spd.errors import SPDError
+from spd.errors import ConfigError, SPDError
+from spd.files.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +33,7 @@ _PROBE_BYTES = 1 << 16
 
 
 def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
-    """Harvest and save.
+    """Harvest and save, in this process.
 
     Raises:
         SPDError: something the user gave cannot be used, or a file cannot be written.
@@ -35,26 +44,109 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
     with _begun(paths, config):
         made_from = source.fingerprints()
         started = time.monotonic()
-        memberships = _memberships(config, source)
-        seconds = time.monotonic() - started
-        save_harvest(paths, config, memberships, seconds, made_from)
-    logger.info(
-        "%d samples in %.1f s (%.0f/s); %d components alive (%d dead), %.1f active on a sample",
-        memberships.n_samples,
-        seconds,
-        memberships.n_samples / max(seconds, 1e-9),
-        memberships.n_components,
-        len(memberships.dead_labels),
-        memberships.nnz / memberships.n_samples,
-    )
+        source.load(config)
+        rate = HarvestProgress(source.expected_samples(config))
+        with StatusLine() as status:
+
+            def progress(n_done: int) -> None:
+                status.show(rate.describe(n_done))
+
+            if isinstance(source, ModelSource):
+                plan = HarvestPlan.of(paths, config, 1, made_from)
+                plan.write(paths)
+                source.write_part(config, paths.memberships, plan.slot(0), progress)
+                close_parts(paths, config, plan)
+                seconds = time.monotonic() - started
+                made = write_metadata(paths, config, seconds, made_from)
+            else:
+                made = source.memberships(config, progress)
+                seconds = time.monotonic() - started
+                save_harvest(paths, config, made, seconds, made_from)
+    _log_harvest(made, seconds)
     return paths
 
 
-def _memberships(config: ClusteringRunConfig, source: MembershipSource) -> Memberships:
-    source.load(config)
-    progress = HarvestProgress(source.expected_samples(config))
-    with StatusLine() as status:
-        return source.memberships(config, lambda n_done: status.show(progress.describe(n_done)))
+def begin_harvest(paths: HarvestPaths, config: ClusteringRunConfig, source: ModelSource, n_tasks: int) -> None:
+    """What tasks start from; a harvest that was begun in the same way stays as it is.
+
+    Raises:
+        ConfigError: there are fewer micro-batches than tasks; it was begun otherwise.
+        SPDError: a file cannot be written.
+    """
+    source.check_tasks(config, n_tasks)
+    plan = HarvestPlan.of(paths, config, n_tasks, source.fingerprints())
+    if not paths.plan.is_file():
+        with _begun(paths, config):
+            plan.write(paths)
+    elif HarvestPlan.read(paths).harvest != plan.harvest:
+        raise ConfigError(
+            f"{paths.directory}: was begun with another config, another model or another number of tasks: put it back, "
+            "or start a new harvest"
+        )
+
+
+def harvest_part(paths: HarvestPaths, part: int, source: ModelSource, progress: Progress | None = None) -> Part:
+    """Make a part of a harvest that was begun, unless it is whole.
+
+    Raises:
+        ConfigError: there is no such part; the model is another one now.
+        SPDError: see ModelSource.write_part; another process works on the part.
+    """
+    plan, config = HarvestPlan.read(paths), ClusteringRunConfig.from_file(paths.config)
+    slot = plan.slot(part)
+    lock = paths.lock.with_name(f"{paths.harvest_id}.{slot.name}.lock")
+    with locked(lock, f"{paths.memberships / slot.name}: another process works on it", timeout_s=_SECONDS_FOR_THE_LOCK):
+        found = whole_part(paths, slot)
+        if found is not None:
+            logger.info("part %d of %s is whole already", part, paths.harvest_id)
+            return found
+        if HarvestPlan.of(paths, config, plan.n_parts, source.fingerprints()).harvest != plan.harvest:
+            raise ConfigError(f"{paths.directory}: was begun with another config or another model: put it back")
+        _clear_half_written(paths.memberships, slot.name)
+        return source.write_part(config, paths.memberships, slot, progress)
+
+
+def close_harvest(paths: HarvestPaths, seconds: float = 0.0) -> Memberships:
+    """Say that a harvest is complete, unless that is said.
+
+    Args:
+        seconds: that it took.
+
+    Raises:
+        MissingFileError, DamagedFileError: a part is missing or not whole; names it.
+        ActivationsError: no component is alive, or there are fewer samples than asked for.
+        SPDError: a file cannot be written.
+    """
+    plan, config = HarvestPlan.read(paths), ClusteringRunConfig.from_file(paths.config)
+    with locked(paths.lock, f"{paths.directory}: another process works on it", timeout_s=_SECONDS_FOR_THE_LOCK):
+        if paths.metadata.is_file():
+            return Memberships.open(paths.memberships)
+        close_parts(paths, config, plan)
+        made = write_metadata(paths, config, seconds, plan.made_from)
+    _log_harvest(made, seconds)
+    return made
+
+
+_SECONDS_FOR_THE_LOCK = 60.0
+"""A process whose pipeline was killed stops well within this time."""
+
+
+def _clear_half_written(directory: Path, name: str) -> None:
+    """Remove temporary files of a task that was killed."""
+    for leftover in directory.glob(f".{name}.*.tmp*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _log_harvest(made: Memberships, seconds: float) -> None:
+    rate = f" in {seconds:.1f} s ({made.n_samples / seconds:.0f}/s)" if seconds else ""
+    logger.info(
+        "%d samples%s; %d components alive (%d dead), %.1f active on a sample",
+        made.n_samples,
+        rate,
+        made.n_components,
+        len(made.dead_labels),
+        made.nnz / made.n_samples,
+    )
 
 
 @contextlib.contextmanager
@@ -75,9 +167,18 @@ def _begun(paths: HarvestPaths, config: ClusteringRunConfig) -> Iterator[None]:
         yield
     except BaseException as error:
         with contextlib.suppress(OSError):
-            for written in (paths.memberships, paths.config):
-                written.unlink(missing_ok=True)
-            paths.directory.rmdir()
+            _remove(paths)
         if isinstance(error, OSError) and not isinstance(error, SPDError):
             raise SPDError(f"{paths.directory}: cannot be written: {error.strerror or error}") from error
         raise
+
+
+def _remove(paths: HarvestPaths) -> None:
+    """What was written of a harvest, and its directory where nothing else is in it."""
+    if paths.memberships.is_dir():
+        for file in paths.memberships.iterdir():
+            file.unlink(missing_ok=True)
+        paths.memberships.rmdir()
+    for file in (paths.plan, paths.config):
+        file.unlink(missing_ok=True)
+    paths.directory.rmdir()

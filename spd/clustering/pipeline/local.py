@@ -1,6 +1,7 @@
 """The whole pipeline on this machine.
 
-1. This process loads the model once and harvests each member's batch, one after the other.
+1. This process loads the model once and harvests each member's batch, one after the other; where all members share a
+   harvest, its parts are made first, in processes side by side (shared_harvest).
 2. Each member merges and plots in a light process of its own, as many at a time as asked for; none of them imports
    torch, and the modules that they need are imported once.
 3. Each distance method runs in such a process, too, then the consensus.
@@ -29,6 +30,7 @@ from spd.clustering.pipeline.run_state import (
     member_name,
     record_failure,
 )
+from spd.clustering.pipeline.shared_harvest import harvest_locally, shared_harvest, with_source
 from spd.clustering.pipeline.sources import MembershipSource
 from spd.clustering.pipeline.stable_groups import (
     settings_as_before,
@@ -71,6 +73,12 @@ def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSourc
         MemberFailedError: a member or a distance failed, after everything else was done; says which and why.
     """
     with StatusLine() as status:
+        if shared_harvest(pipeline) is not None and source is not None:
+            failures = harvest_locally(pipeline, source, status)
+            if failures:
+                n_members = len(pipeline.members())
+                raise MemberFailedError(describe_failures(pipeline.paths, failures, 0, n_members))
+            pipeline, source = with_source(pipeline)
         failures = _run_members(pipeline, options, source, status)
         members = pipeline.members()
         n_finished = sum(is_finished(pipeline.paths.run(member.run_id)) for member in members)

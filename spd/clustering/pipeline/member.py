@@ -97,4 +97,15 @@ def harvest_run(
         begin_record(paths, config, inputs)
         ExecutionStamp.create(paths.run_id, snapshot_branch=snapshot_branch).save(paths.stamp)
         if not has_saved_memberships(paths):
-            source.memberships(config, progress).save(paths.checkpoint_memberships)
+            _save_memberships(paths, config, source, progress)
+
+
+def _save_memberships(
+    paths: RunPaths, config: ClusteringRunConfig, source: MembershipSource, progress: Progress | None
+) -> None:
+    """Keep what a run starts from: by name where it is on disk already, else a copy."""
+    drawn = source.drawn_from(config)
+    if drawn is None:
+        source.memberships(config, progress).save(paths.checkpoint_memberships)
+    else:
+        drawn.write(paths)

@@ -1,7 +1,7 @@
 """From memberships to a finished clustering run: merge, find the groups, save, plot. Torch-free, so that it can run in
 a light process.
 
-    checkpoint/memberships.npz -> merge (checkpoint/merge.npz, metrics.jsonl) -> history.zip -> groups.json
+    checkpoint/memberships -> merge (checkpoint/merge.npz, metrics.jsonl) -> history.zip -> groups.json
         -> plots/, no checkpoint/
 
 What an earlier call left is taken up (run_state says how far a run is).
@@ -20,6 +20,7 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import MergeRunOptions, MergeStep, merge_iteration
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.drawn import read_memberships
 from spd.clustering.pipeline.found_groups import describe_groups_found, save_found_groups
 from spd.clustering.pipeline.run_record import complete_record
 from spd.clustering.pipeline.run_state import is_finished, working_on
@@ -79,7 +80,7 @@ def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = 
 
 
 def _finish_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace) -> MergeHistory:
-    memberships = Memberships.load(paths.checkpoint_memberships)
+    memberships = read_memberships(paths)
     started = time.monotonic()
     task = None if config.wandb_project is None else task_name(config)
     with RunTracker(paths, config, memberships, idx=place.idx, task=task) as tracker:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from spd.clustering.ensemble_registry import MemberState, RegisteredMember, set_member_state
-from spd.clustering.memberships import Memberships
+from spd.clustering.pipeline.drawn import read_memberships
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.errors import SPDError, describe_error
 from spd.files.lock import locked
@@ -57,7 +57,7 @@ def working_on(
 def has_saved_memberships(paths: RunPaths) -> bool:
     """Whether an earlier call got as far as memberships that can be read."""
     try:
-        Memberships.load(paths.checkpoint_memberships)
+        read_memberships(paths)
     except SPDError:
         return False
     return True

@@ -1,129 +1,47 @@
 """The whole pipeline as SLURM jobs.
 
+0. Where all members share a harvest: an array of its parts; members start when all of these have succeeded.
 1. An array of members, one task each (several arrays where SLURM limits their size).
 2. A job for each distance method, after all members have ended, in whatever way: it compares those that succeeded.
 3. The stable groups, after all distances have ended.
 4. The report, after the stable groups: the only one of the later jobs that runs the model. Nothing waits for it.
 
-Dependents use `afterany` and check for themselves what is there, so that no job waits for what cannot happen.
+Other dependents use `afterany` and check for themselves what is there, so that no job waits for what cannot happen.
 """
 
 import logging
-import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spd.clustering.ensemble_registry import RegisteredMember, set_member_jobs, set_member_state
 from spd.clustering.execution import slurm
 from spd.clustering.execution.git_snapshot import add_work_tree
-from spd.clustering.execution.slurm_scripts import (
-    JobScript,
-    JobSetting,
-    SlurmResources,
-    render_array,
-    render_job,
-    split_into_arrays,
-    task_ranges,
-)
+from spd.clustering.execution.slurm_scripts import JobScript, task_ranges
 from spd.clustering.pipeline.comparison import distances_are_current
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.members import ADDED_BY_HAND, unfinished_members
 from spd.clustering.pipeline.provenance import Fingerprints
-from spd.clustering.pipeline.report_step import report_arguments, report_state
+from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_state import is_finished, member_name
-from spd.clustering.pipeline.slurm_jobs import EnsembleJob, active_jobs, add_job, as_ensemble_job, read_jobs
+from spd.clustering.pipeline.shared_harvest import missing_parts, shared_harvest
+from spd.clustering.pipeline.slurm_jobs import (
+    EnsembleJob,
+    active_jobs,
+    add_job,
+    as_ensemble_job,
+    busy_parts,
+    read_jobs,
+)
+from spd.clustering.pipeline.slurm_renderer import Renderer
 from spd.clustering.pipeline.stable_groups import stable_groups_are_current
-from spd.clustering.storage import EnsemblePaths, sbatch_scripts_dir, slurm_logs_dir
+from spd.clustering.storage import EnsemblePaths, sbatch_scripts_dir
 from spd.errors import MemberFailedError, SPDError
 from spd.files.checked import read_json
-from spd.settings import REPO_ROOT, spd_out_dir
+from spd.settings import REPO_ROOT
 from spd.text import table_lines
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MemberArray:
-    """An array to submit.
-
-    Attributes:
-        tasks: task id -> index of the member.
-    """
-
-    tasks: dict[int, int]
-    script: JobScript
-
-
-@dataclass(frozen=True)
-class Renderer:
-    """The scripts of an ensemble; pure, apart from where this program and its output are."""
-
-    paths: EnsemblePaths
-    config: ClusteringPipelineConfig
-    code: Path
-    track_resources: bool = False
-
-    def arrays(self, idxs: list[int], max_array_size: int) -> list[MemberArray]:
-        """The arrays that run these members."""
-        return [
-            MemberArray(
-                tasks,
-                render_array(
-                    self._name("members"),
-                    {task: self._member_command(idx) for task, idx in tasks.items()},
-                    self._resources(self.config.slurm_gpus),
-                    self._setting(),
-                    self.config.slurm_max_concurrent,
-                ),
-            )
-            for tasks in split_into_arrays(idxs, max_array_size)
-        ]
-
-    def distances(self, method: str) -> JobScript:
-        """The job of one method."""
-        command = self._command("calc_distances", "--distances-method", method, *self._require_all())
-        command += ["--track-resources"] if self.track_resources else []
-        return render_job(self._name(method), command, self._resources(), self._setting())
-
-    def consensus(self) -> JobScript:
-        """The job that finds the stable groups."""
-        command = self._command("calc_consensus", *self._require_all())
-        return render_job(self._name("consensus"), command, self._resources(), self._setting())
-
-    def report(self) -> JobScript:
-        """The job that makes the report; it has what the members' tasks have, since it runs the model."""
-        command = [sys.executable, *report_arguments(self.paths), "--again"]
-        return render_job(self._name("report"), command, self._resources(self.config.slurm_gpus), self._setting())
-
-    def _member_command(self, idx: int) -> list[str]:
-        config = ["--config", str(self.paths.clustering_run_config)]
-        return self._command("run_clustering", *config, "--idx-in-ensemble", str(idx))
-
-    def _require_all(self) -> list[str]:
-        return ["--require-all"] if self.config.require_all else []
-
-    def _command(self, script: str, *flags: str) -> list[str]:
-        module = f"spd.clustering.scripts.{script}"
-        return [sys.executable, "-m", module, "--pipeline-run-id", self.paths.ensemble_id, *flags]
-
-    def _name(self, what: str) -> str:
-        return f"{self.config.slurm_job_name_prefix or 'spd'}-{what}-{self.paths.ensemble_id}"
-
-    def _setting(self) -> JobSetting:
-        return JobSetting(self.code, slurm_logs_dir(), {"SPD_OUT_DIR": str(spd_out_dir())})
-
-    def _resources(self, gpus: int = 0) -> SlurmResources:
-        return SlurmResources(
-            partition=self.config.slurm_partition,
-            time=self.config.slurm_time,
-            gpus=gpus,
-            cpus=self.config.slurm_cpus,
-            memory=self.config.slurm_memory,
-            account=self.config.slurm_account,
-            qos=self.config.slurm_qos,
-            extra_options=tuple(self.config.slurm_extra_options),
-        )
 
 
 def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_resources: bool = False) -> None:
@@ -145,9 +63,10 @@ def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_re
     active = active_jobs(paths)
     known = read_jobs(paths)
     members = pipeline.members()
-    is_busy = {member.idx: any(job.task_of(member.idx) in active for job in known) for member in members}
+    of_members = [job for job in known if job.kind == "members"]
+    is_busy = {member.idx: any(job.task_of(member.idx) in active for job in of_members) for member in members}
     busy = {member.idx for member in members if is_busy[member.idx] and not is_finished(paths.run(member.run_id))}
-    todo = unfinished_members(pipeline, [member for member in members if member.idx not in busy], inputs)
+    todo = _todo(pipeline, [member for member in members if member.idx not in busy], inputs)
     if pipeline.is_assembled and todo:
         raise MemberFailedError(f"{', '.join(member_name(member.idx) for member in todo)}: {ADDED_BY_HAND}")
     for member in todo:
@@ -157,9 +76,9 @@ def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_re
     if not todo and busy:
         logger.info("all %d unfinished members are with SLURM already", len(busy))
         return
-    slurm.cancel([job.job_id for job in known if job.kind != "members" and job.job_id in active])
-    before = [job.job_id for job in known if job.kind == "members" and any(task in active for task in job.task_ids())]
-    submission = _Submission(pipeline, renderer)
+    slurm.cancel([job.job_id for job in known if not job.tasks and job.job_id in active])
+    before = [job.job_id for job in of_members if any(task in active for task in job.task_ids())]
+    submission = _Submission(pipeline, renderer, active)
     try:
         submission.run(todo, before, everything=bool(todo or busy))
     except SPDError:
@@ -171,18 +90,29 @@ def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_re
         logger.info("nothing is missing of %s", paths.ensemble_id)
 
 
+def _todo(pipeline: Pipeline, members: list[RegisteredMember], inputs: Fingerprints | None) -> list[RegisteredMember]:
+    """Those of these members on which something is left to do. What they should be of is not known before the harvest
+    that they share is complete."""
+    harvest = shared_harvest(pipeline)
+    if harvest is None or harvest.metadata.is_file():
+        return unfinished_members(pipeline, members, inputs)
+    return [member for member in members if not is_finished(pipeline.paths.run(member.run_id))]
+
+
 class _Submission:
     """Submits in the order of the dependencies, and records each job as soon as SLURM has taken it."""
 
-    def __init__(self, pipeline: Pipeline, renderer: Renderer) -> None:
+    def __init__(self, pipeline: Pipeline, renderer: Renderer, active: Mapping[str, str]) -> None:
         self._pipeline = pipeline
         self._renderer = renderer
+        self._active = active
         self.jobs: list[EnsembleJob] = []
 
     def run(self, todo: list[RegisteredMember], before: list[str], *, everything: bool) -> None:
         """Submit arrays for the members in `todo`, then what depends on them and on the arrays in `before`."""
         paths, config = self._pipeline.paths, self._pipeline.config
-        arrays = [*before, *self._submit_arrays([member.idx for member in todo])]
+        harvest = self._submit_harvest() if todo else []
+        arrays = [*before, *self._submit_arrays([member.idx for member in todo], harvest)]
         is_one = len(self._pipeline.members()) == 1
         consensus = [] if is_one else self._submit_comparison(arrays, everything=everything)
         if config.report and (everything or consensus or report_state(paths) != "current"):
@@ -203,20 +133,34 @@ class _Submission:
         self._add(as_ensemble_job("consensus", job))
         return [job.job_id]
 
-    def _submit_arrays(self, idxs: list[int]) -> list[str]:
+    def _submit_harvest(self) -> list[str]:
+        """Arrays for the missing parts of the harvest that members share; ids of all that make it."""
+        harvest, paths = shared_harvest(self._pipeline), self._pipeline.paths
+        if harvest is None or harvest.metadata.is_file():
+            return []
+        busy = {part: job.job_id for part, job in busy_parts(read_jobs(paths), self._active).items()}
+        todo = [part for part in missing_parts(harvest) if part not in busy]
+        job_ids = [*dict.fromkeys(busy.values())]
+        for array in self._renderer.harvest(todo, slurm.max_array_size()) if todo else []:
+            job = self._submit(array.script, [])
+            self._add(as_ensemble_job("harvest", job, tasks=array.tasks))
+            job_ids.append(job.job_id)
+        return job_ids
+
+    def _submit_arrays(self, idxs: list[int], harvest: list[str]) -> list[str]:
         paths = self._pipeline.paths
         job_ids: list[str] = []
         for array in self._renderer.arrays(idxs, slurm.max_array_size()) if idxs else []:
             # SLURM limits how many tasks of one array run at a time, so that several must take turns.
             turns = job_ids[-1:] if self._pipeline.config.slurm_max_concurrent else []
-            job = self._submit(array.script, turns)
+            job = self._submit(array.script, turns, harvest)
             self._add(as_ensemble_job("members", job, tasks=array.tasks))
             set_member_jobs(paths.ensemble_id, {idx: f"{job.job_id}_{task}" for task, idx in array.tasks.items()})
             job_ids.append(job.job_id)
         return job_ids
 
-    def _submit(self, script: JobScript, after: list[str]) -> slurm.SubmittedJob:
-        return slurm.submit(script, sbatch_scripts_dir(), after=after)
+    def _submit(self, script: JobScript, after: list[str], after_ok: Sequence[str] = ()) -> slurm.SubmittedJob:
+        return slurm.submit(script, sbatch_scripts_dir(), after=after, after_ok=after_ok)
 
     def _add(self, job: EnsembleJob) -> None:
         self.jobs.append(job)
@@ -238,7 +182,7 @@ def _code(pipeline: Pipeline) -> Path:
 def _submitted_text(paths: EnsemblePaths, jobs: list[EnsembleJob]) -> str:
     rows: list[tuple[str, ...]] = [("submitted", "job", "script", "log")]
     for job in jobs:
-        title = f"members {task_ranges(sorted(job.tasks.values()))}" if job.tasks else job.title
+        title = f"{job.title} {task_ranges(sorted(job.tasks.values()))}" if job.tasks else job.title
         rows.append((title, job.job_id, job.script, job.log))
     ids = [job.job_id for job in jobs]
     return "\n".join(
@@ -260,7 +204,12 @@ def describe_submission(config: ClusteringPipelineConfig) -> str:
     renderer = Renderer(EnsemblePaths.new(), config, REPO_ROOT)
     max_array_size = slurm.max_array_size()
     arrays = renderer.arrays(list(range(config.n_runs)), max_array_size)
-    scripts: list[tuple[str, JobScript]] = [("at once", array.script) for array in arrays]
+    scripts: list[tuple[str, JobScript]] = []
+    if config.harvest_tasks is not None:
+        parts = renderer.harvest(list(range(config.harvest_tasks)), max_array_size)
+        scripts += [("at once", array.script) for array in parts]
+    when_members = "after the harvest" if scripts else "at once"
+    scripts += [(when_members, array.script) for array in arrays]
     if config.n_runs > 1:
         scripts += [("after the members", renderer.distances(method)) for method in config.distances_methods]
         scripts += [("after the distances", renderer.consensus())]

@@ -1,6 +1,7 @@
 """slurm_jobs.json of an ensemble: which jobs were submitted for it, and what SLURM says of them now."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,7 +15,7 @@ from spd.files.checked import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-JobKind = Literal["members", "distances", "consensus", "report"]
+JobKind = Literal["harvest", "members", "distances", "consensus", "report"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class EnsembleJob:
         log: `%a` stands for a task's id.
         submitted: UTC, ISO 8601.
         method: of distances.
-        tasks: of members: task id -> index in the ensemble.
+        tasks: of members: task id -> index in the ensemble; of a harvest: task id -> number of the part.
     """
 
     kind: JobKind
@@ -46,7 +47,7 @@ class EnsembleJob:
         return [f"{self.job_id}_{task}" for task in self.tasks] or [self.job_id]
 
     def task_of(self, idx: int) -> str | None:
-        """The task that runs a member."""
+        """The task that runs a member, or makes a part."""
         return next((f"{self.job_id}_{task}" for task, member in self.tasks.items() if member == idx), None)
 
     def log_of(self, idx: int) -> str | None:
@@ -111,6 +112,25 @@ def check_no_active_jobs(paths: EnsemblePaths) -> None:
         )
 
 
+def busy_parts(jobs: Sequence[EnsembleJob], active: Mapping[str, str]) -> dict[int, EnsembleJob]:
+    """The parts of the ensemble's harvest whose tasks have not ended, and their jobs."""
+    return {
+        part: job
+        for job in jobs
+        if job.kind == "harvest"
+        for task, part in job.tasks.items()
+        if f"{job.job_id}_{task}" in active
+    }
+
+
+def parts_with_slurm(paths: EnsemblePaths) -> list[int]:
+    """The parts of the ensemble's harvest whose tasks have not ended; none while SLURM does not answer."""
+    try:
+        return sorted(busy_parts(read_jobs(paths), active_jobs(paths)))
+    except SPDError:
+        return []
+
+
 def mark_lost_members(paths: EnsemblePaths) -> None:
     """Set members to failed whose task has ended without saying how: killed, out of memory, cancelled, timed out.
 
@@ -127,7 +147,8 @@ def mark_lost_members(paths: EnsemblePaths) -> None:
     for member in get_members(paths.ensemble_id):
         if member.state not in ("pending", "running") or is_finished(paths.run(member.run_id)):
             continue
-        job = next((job for job in reversed(jobs) if job.task_of(member.idx) is not None), None)
+        of_members = (job for job in reversed(jobs) if job.kind == "members")
+        job = next((job for job in of_members if job.task_of(member.idx) is not None), None)
         if job is None or job.task_of(member.idx) in active:
             continue
         how = "was killed" if member.state == "running" else "ended before it was done"

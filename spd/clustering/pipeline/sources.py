@@ -3,21 +3,25 @@
 What the members of an ensemble share is loaded once. This is clustering's door to the models and their data.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.harvest.from_file import activations_file, count_samples, label_file, read_activations
-from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
+from spd.clustering.harvest.from_model import HarvestSettings, add_batches, harvest_memberships
 from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
-from spd.errors import SPDError
+from spd.clustering.memberships.part import Part, PartSlot, PartWriter
+from spd.clustering.pipeline.drawn import DrawnFrom
+from spd.clustering.pipeline.shared_samples import MatrixSource, SavedHarvestSource
+from spd.errors import ConfigError, SPDError
 from spd.files.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spd.models.component_model import ComponentModel
 
 Progress = Callable[[int], None]
@@ -55,6 +59,14 @@ class MembershipSource(Protocol):
         """
         ...
 
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        """Where this member's memberships can be read again, part of a harvest on disk; None where they cannot.
+
+        Raises:
+            SPDError: a file cannot be read.
+        """
+        ...
+
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
         """Which component is active on which sample, for this member's samples.
 
@@ -86,14 +98,16 @@ class ModelSource:
 
     Args:
         model_path: see ClusteringRunConfig.
+        gpu: which GPU it runs on, where there is any.
     """
 
-    def __init__(self, model_path: str) -> None:
+    def __init__(self, model_path: str, gpu: int = 0) -> None:
         from spd.models.run_info import SPDRunInfo
 
         self._info = SPDRunInfo.from_path(model_path)
         self._model: ComponentModel | None = None
         self._device = "cpu"
+        self._gpu = gpu
 
     def load(self, config: ClusteringRunConfig) -> None:
         self._load()
@@ -104,14 +118,15 @@ class ModelSource:
 
             from spd.models.component_model import ComponentModel
 
-            self._device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._device = f"cuda:{self._gpu}" if torch.cuda.is_available() else "cpu"
+            if torch.cuda.is_available():
+                torch.cuda.set_device(self._device)
             self._model = ComponentModel.from_run_info(self._info).to(self._device)
         return self._model
 
     def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        task = self._info.config.task_config
-        per_item = (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
-        return min(config.batch_size * per_item, config.n_tokens or config.batch_size * per_item)
+        n_samples = config.batch_size * self._per_item(config)
+        return min(n_samples, config.n_tokens or n_samples)
 
     def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
         return config
@@ -121,114 +136,80 @@ class ModelSource:
         return {str(path): fingerprint(path) for path in paths}
 
     def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
+        model = self._load()
+        return harvest_memberships(model, self._device, self._batches(config), HarvestSettings.of(config), progress)
+
+    def _batches(self, config: ClusteringRunConfig) -> "Iterator[Tensor]":
         from spd.data import iter_batches
 
-        model = self._load()
-        batches = iter_batches(
+        return iter_batches(
             self._info,
             config.batch_size,
             config.dataset_seed,
             micro_batch_size=config.micro_batch_size,
             streaming=config.dataset_streaming,
         )
-        return harvest_memberships(model, self._device, batches, HarvestSettings.of(config), progress)
 
+    def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
+        return None
 
-class _SharedSamples:
-    """Samples that all members share: a run of its own takes them all, a member draws as many with replacement, by its
-    dataset_seed, since all members would otherwise start from the same.
+    def check_tasks(self, config: ClusteringRunConfig, n_tasks: int) -> None:
+        """Know early whether so many tasks can share the harvest.
 
-    Args:
-        bootstrap: draw for a run of its own, too.
-    """
+        Raises:
+            ConfigError: there are fewer micro-batches than tasks.
+        """
+        self._micro_batches(config, PartSlot("", 0, n_tasks))
 
-    def __init__(self, *, bootstrap: bool = False) -> None:
-        self._bootstrap = bootstrap
-        self._loaded: tuple[tuple[object, ...], Memberships] | None = None
+    def _micro_batches(self, config: ClusteringRunConfig, slot: PartSlot) -> tuple[int, int, int]:
+        """The first micro-batch of a part, the one after its last, and the items of one."""
+        from spd.data import items_at_once
 
-    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
-        """What of a config decides the shared samples."""
-        raise NotImplementedError
+        size = items_at_once(self._info, config.batch_size, config.micro_batch_size)
+        n_items = config.batch_size
+        if config.n_tokens is not None:
+            n_items = min(n_items, -(-config.n_tokens // self._per_item(config)))
+        n_batches = -(-n_items // size)
+        if n_batches < slot.n_parts:
+            raise ConfigError(
+                f"harvest_tasks: {slot.n_parts} tasks need as many micro-batches, but {n_items:,} items are "
+                f"{n_batches:,} of {size:,}: set harvest_tasks or micro_batch_size lower"
+            )
+        return slot.part * n_batches // slot.n_parts, (slot.part + 1) * n_batches // slot.n_parts, size
 
-    def _read(self, config: ClusteringRunConfig) -> Memberships:
-        raise NotImplementedError
+    def _per_item(self, config: ClusteringRunConfig) -> int:
+        task = self._info.config.task_config
+        return (config.n_tokens_per_seq or task.max_seq_len or 1) if task.task_name == "lm" else 1
 
-    def load(self, config: ClusteringRunConfig) -> None:
-        self._load(config)
+    def expected_in_part(self, config: ClusteringRunConfig, slot: PartSlot) -> int:
+        """How many samples a part will have."""
+        first, last, size = self._micro_batches(config, slot)
+        before, until = (min(batch * size, config.batch_size) * self._per_item(config) for batch in (first, last))
+        return min(until, config.n_tokens or until) - before
 
-    def _load(self, config: ClusteringRunConfig) -> Memberships:
-        needs = self._needs(config)
-        if self._loaded is None or self._loaded[0] != needs:
-            self._loaded = None  # the old ones are gone before the new ones are read
-            self._loaded = (needs, self._read(config))
-        return self._loaded[1]
+    def write_part(
+        self, config: ClusteringRunConfig, directory: Path, slot: PartSlot, progress: Progress | None = None
+    ) -> Part:
+        """Harvest one part of this config's samples and write it as it comes.
 
-    def memberships(self, config: ClusteringRunConfig, progress: Progress | None = None) -> Memberships:
-        memberships = self._load(config)
-        if config.ensemble_id is None and not self._bootstrap:
-            return memberships
-        return memberships.resample_rows(np.random.default_rng(config.dataset_seed))
+        Args:
+            directory: of the memberships.
+            slot: which part of how many: each is a run of whole micro-batches.
+            progress: see `memberships`.
 
-
-class MatrixSource(_SharedSamples):
-    """A matrix of the user's own, or saved memberships.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        MissingFileError: there is no such file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = activations_file(path)
-
-    def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        n_samples = count_samples(self._path)
-        limit = min(config.batch_size, config.n_tokens or config.batch_size)
-        return None if n_samples is None else min(n_samples, limit)
-
-    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
-        return config
-
-    def fingerprints(self) -> dict[str, Fingerprint]:
-        paths = [path for path in (self._path, label_file(self._path)) if path.is_file()]
-        return {str(path): fingerprint(path) for path in paths}
-
-    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
-        return config.batch_size, config.n_tokens, config.merge_config, config.filter_dead_stat
-
-    def _read(self, config: ClusteringRunConfig) -> Memberships:
-        return read_activations(self._path, config)
-
-
-class SavedHarvestSource(_SharedSamples):
-    """A harvest on disk.
-
-    Args:
-        harvest: which one.
-        bootstrap: see _SharedSamples.
-    """
-
-    def __init__(self, harvest: SavedHarvest, *, bootstrap: bool = False) -> None:
-        super().__init__(bootstrap=bootstrap)
-        self._harvest = harvest
-
-    def expected_samples(self, config: ClusteringRunConfig) -> int | None:
-        return self._harvest.n_samples
-
-    def run_config(self, config: ClusteringRunConfig) -> ClusteringRunConfig:
-        return config if config.activations_path is None else self._harvest.as_activations(config)
-
-    def fingerprints(self) -> dict[str, Fingerprint]:
-        return self._harvest.fingerprints()
-
-    def _needs(self, config: ClusteringRunConfig) -> tuple[object, ...]:
-        return ()
-
-    def _read(self, config: ClusteringRunConfig) -> Memberships:
-        return self._harvest.load()
+        Raises:
+            SPDError: see `memberships`; a file cannot be written.
+        """
+        first, last, size = self._micro_batches(config, slot)
+        model = self._load()
+        settings = replace(HarvestSettings.of(config), first_item=first * size)
+        builder = settings.new_builder(lambda labels, is_soft: PartWriter(directory, slot, labels, is_soft=is_soft))
+        batches = itertools.islice(self._batches(config), first, last)
+        try:
+            add_batches(builder, model, self._device, batches, settings, progress)
+            return builder.finish_part()
+        finally:
+            builder.discard()
 
 
 def task_name(config: ClusteringRunConfig) -> str | None:

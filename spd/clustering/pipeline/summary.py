@@ -21,7 +21,8 @@ from spd.clustering.pipeline.comparison import (
 from spd.clustering.pipeline.found_groups import read_found_groups
 from spd.clustering.pipeline.report_step import report_state
 from spd.clustering.pipeline.run_state import is_finished
-from spd.clustering.pipeline.slurm_jobs import jobs_table
+from spd.clustering.pipeline.shared_harvest import harvest_rows
+from spd.clustering.pipeline.slurm_jobs import jobs_table, parts_with_slurm
 from spd.clustering.pipeline.stable_groups import stable_groups_state
 from spd.clustering.storage import EnsemblePaths, RunPaths
 from spd.clustering.tracking.metrics_log import seconds_left
@@ -138,6 +139,9 @@ def summary_text(paths: EnsemblePaths) -> str:
         n_merges = round(statistics.median(best)) if best else None
         header = ("mean distance", "at the MDL minimum", "at the end")
         blocks += ["", *table_lines([header, *[_distance_cells(paths, method, n_merges) for method in found]])]
+    parts = harvest_rows(paths, parts_with_slurm(paths))
+    if parts:
+        blocks += ["", *table_lines(parts)]
     jobs = jobs_table(paths)
     if jobs:
         blocks += ["", *table_lines(jobs, numbers=False)]

@@ -32,11 +32,11 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from spd.clustering.consts import checked_method
     from spd.clustering.execution.usage import Usage
     from spd.clustering.pipeline.comparison import calc_distances
     from spd.clustering.pipeline.foreign import open_ensemble
     from spd.clustering.pipeline.slurm_jobs import mark_lost_members
-    from spd.clustering.storage import checked_method
 
     started = time.monotonic()
     paths, method = open_ensemble(arguments.pipeline_run_id), checked_method(arguments.distances_method)

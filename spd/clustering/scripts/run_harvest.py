@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spd.clustering.scripts._command import given_flags, late_names, make_parser, run_command
+from spd.errors import ConfigError
 
 if TYPE_CHECKING:
     from spd.clustering.pipeline.harvest import run_harvest as run_harvest
@@ -19,7 +20,13 @@ __getattr__ = late_names(__name__, run_harvest="spd.clustering.pipeline.harvest"
 
 def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.run_harvest")
-    parser.add_argument("--config", required=True, type=Path, help="config of a clustering run (.json, .yaml)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="config of a clustering run (.json, .yaml)")
+    what.add_argument(
+        "--check", metavar="H", help="compare the files of a harvest (id or directory) with their checksums"
+    )
+    what.add_argument("--pipeline-run-id", metavar="E", help="an ensemble with harvest_tasks: make the part --part")
+    parser.add_argument("--part", type=int, metavar="I", help="with --pipeline-run-id: the number of the part, from 0")
     parser.add_argument(
         "--dataset-streaming",
         action="store_true",
@@ -30,6 +37,33 @@ def make_command_parser() -> argparse.ArgumentParser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    if (arguments.part is None) != (arguments.pipeline_run_id is None):
+        raise ConfigError("--part and --pipeline-run-id: give both, or neither")
+    if arguments.check is not None:
+        _check(arguments.check)
+    elif arguments.part is not None:
+        _make_part(arguments.pipeline_run_id, arguments.part)
+    else:
+        _harvest(arguments)
+
+
+def _check(harvest: str) -> None:
+    from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
+
+    paths = locate_harvest(harvest)
+    SavedHarvest(paths).check_contents()
+    print(f"harvest {paths.harvest_id}: all files are what was written")
+
+
+def _make_part(ensemble_id: str, part: int) -> None:
+    from spd.clustering.pipeline.shared_harvest import run_part
+    from spd.clustering.storage import EnsemblePaths
+
+    paths = run_part(EnsemblePaths(ensemble_id), part)
+    print(f"part {part} of harvest {paths.harvest_id}: {paths.directory}")
+
+
+def _harvest(arguments: argparse.Namespace) -> None:
     from spd.clustering.clustering_run_config import ClusteringRunConfig
 
     config = ClusteringRunConfig.from_file(arguments.config)

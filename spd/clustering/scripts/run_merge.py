@@ -38,7 +38,7 @@ def _body(arguments: argparse.Namespace) -> None:
         raise ConfigError("--idx-in-ensemble is an index in an ensemble: give --pipeline-run-id, too")
     from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.pipeline.member import run_clustering, run_member
-    from spd.clustering.pipeline.sources import SavedHarvestSource
+    from spd.clustering.pipeline.shared_samples import SavedHarvestSource
     from spd.clustering.storage import RunPaths
 
     harvest = SavedHarvest(locate_harvest(arguments.harvest))

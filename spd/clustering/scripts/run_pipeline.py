@@ -72,6 +72,9 @@ def _start(arguments: argparse.Namespace) -> None:
 
     source = open_source(run_config)
     run_config = source.run_config(run_config)
+    from spd.clustering.pipeline.shared_harvest import check_can_share
+
+    check_can_share(config, run_config, source)
     if arguments.dry_run:
         from spd.clustering.pipeline.plan import describe_plan
 
@@ -88,7 +91,8 @@ def _start(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.compile_ahead import compiling_ahead
 
     with compiling_ahead(run_config, config.distances_methods):
-        source.load(run_config)
+        if config.harvest_tasks is None:  # else each task loads the model, and this process needs none
+            source.load(run_config)
         _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
 
 
@@ -104,14 +108,14 @@ def _resume(arguments: argparse.Namespace) -> None:
         _show_status(arguments.resume)
         return
     from spd.clustering.execution.slurm import check_slurm
+    from spd.clustering.pipeline.shared_harvest import with_source
     from spd.clustering.pipeline.slurm_jobs import check_no_active_jobs
-    from spd.clustering.pipeline.sources import open_source
 
     if arguments.local:
         check_no_active_jobs(pipeline.paths)
     else:
         check_slurm()
-    source = None if pipeline.is_assembled else open_source(pipeline.run_config)
+    pipeline, source = (pipeline, None) if pipeline.is_assembled else with_source(pipeline)
     if not arguments.local:
         _submit(pipeline, source, arguments)
         return
@@ -123,8 +127,11 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 def _submit(pipeline: "Pipeline", source: "MembershipSource | None", arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.members import source_fingerprints
+    from spd.clustering.pipeline.shared_harvest import begin_shared
     from spd.clustering.pipeline.slurm import submit_pipeline
 
+    if source is not None:
+        pipeline, source = begin_shared(pipeline, source)
     inputs = None if source is None else source_fingerprints(source)
     submit_pipeline(pipeline, inputs, track_resources=arguments.track_resources_calc_distances)
 

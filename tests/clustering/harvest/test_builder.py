@@ -36,9 +36,9 @@ def test_a_stream_gives_what_the_whole_matrix_gives(
     builder = MembershipBuilder(threshold, dead, stat)  # type: ignore[arg-type]
     for start in range(0, len(matrix), step):
         builder.add(_modules(matrix[start : start + step]))
-    statistic = matrix.max(axis=0) if stat == "max" else matrix.mean(axis=0, dtype=np.float64)
+    statistic = (matrix.max(axis=0) if stat == "max" else matrix.mean(axis=0, dtype=np.float64)).astype(np.float32)
     chosen = {None: [0, 1, 2, 3, 4], "a": [2, 3, 4]}.get(name_filter if name_filter != ["a", "b"] else "", [0, 1, 3, 4])
-    alive = [c for c in chosen if dead <= 0 or statistic[c] >= (np.float32(dead) if stat == "max" else dead)]
+    alive = [c for c in chosen if dead <= 0 or statistic[c] >= np.float32(dead)]
     if not alive:
         with pytest.raises(
             ActivationsError, match=f"no component is alive: the {stat} .* all {len(chosen)} components"

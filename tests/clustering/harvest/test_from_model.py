@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spd.clustering.activations import component_activations
-from spd.clustering.harvest.from_model import HarvestSettings, harvest_memberships
+from spd.clustering.harvest.from_model import HarvestSettings, add_batches, harvest_memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.errors import ActivationsError
 from spd.models.component_model import ComponentModel
@@ -77,6 +77,20 @@ def test_random_positions_of_each_sequence(size: int) -> None:
     assert len({tuple(pair) for pair in (positions % 5).reshape(6, 2)}) > 1
     assert np.array_equal(made, _harvest(_sequences(), 2, n_tokens_per_seq=2, seed=3))
     assert not np.array_equal(made, _harvest(_sequences(), 2, n_tokens_per_seq=2, seed=4))
+
+
+@pytest.mark.parametrize("n_tokens", [None, 7])
+def test_a_slice_of_the_items_gives_their_part_of_the_samples(n_tokens: int | None) -> None:
+    """The same positions as if the items before had been seen, and no sample beyond n_tokens."""
+    kwargs: dict = {"n_tokens_per_seq": 2, "seed": 3, "n_tokens": n_tokens}
+    whole = _harvest(_sequences(), 2, **kwargs)
+    slices = []
+    for first in (0, 2):
+        settings = HarvestSettings(SOFT, first_item=first, **kwargs)
+        builder = settings.new_builder()
+        add_batches(builder, Model(), "cpu", _sequences()[first : first + 2 if not first else 6].split(2), settings)
+        slices.append(builder.finish().to_scipy().toarray())
+    assert np.array_equal(np.concatenate(slices), whole)
 
 
 def test_positions_are_drawn_uniformly() -> None:

@@ -215,7 +215,7 @@ def test_files_that_are_cut_or_missing(paths: HarvestPaths, tmp_path: Path) -> N
             with pytest.raises(SPDError, match=file.name):
                 SavedHarvest(paths).load()
         file.unlink()
-        with pytest.raises(MissingFileError, match=f"is not complete: its {file.name} is missing"):
+        with pytest.raises(MissingFileError, match=f"is not complete: its {file.stem}"):
             SavedHarvest(paths)
         file.write_bytes(content)
 

@@ -8,7 +8,7 @@ import pytest
 
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.report_step import make_report, make_report_again, options_as_before, report_state
-from spd.clustering.pipeline.slurm import Renderer
+from spd.clustering.pipeline.slurm_renderer import Renderer
 from spd.clustering.report.make import ReportOptions
 from spd.clustering.scripts import calc_consensus
 from spd.clustering.scripts import make_report as command

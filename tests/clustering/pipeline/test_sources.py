@@ -9,7 +9,8 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.saved import save_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.pipeline.config import member_config
-from spd.clustering.pipeline.sources import MatrixSource, ModelSource, SavedHarvestSource, open_source, task_name
+from spd.clustering.pipeline.shared_samples import MatrixSource, SavedHarvestSource
+from spd.clustering.pipeline.sources import ModelSource, open_source, task_name
 from spd.clustering.storage import HarvestPaths
 from spd.errors import ConfigError, MissingFileError, SPDError
 from spd.files.fingerprint import fingerprint
@@ -136,7 +137,7 @@ def test_the_files_that_it_was_made_from(matrix: Path, harvest: HarvestPaths) ->
     labels.write_text("\n".join(f"m:{index}" for index in range(4)))
     assert open_source(_config(matrix)).fingerprints() == {str(path): fingerprint(path) for path in (matrix, labels)}
     assert open_source(_config(harvest.directory)).fingerprints() == {
-        str(harvest.memberships): fingerprint(harvest.memberships)
+        str(harvest.memberships / "index.json"): fingerprint(harvest.memberships / "index.json")
     }
     model = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=4)
     assert len(open_source(model).fingerprints()) == 2

@@ -18,7 +18,8 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.mapping import get_cluster_mapping
-from spd.clustering.pipeline.sources import ModelSource, SavedHarvestSource, open_source
+from spd.clustering.pipeline.shared_samples import SavedHarvestSource
+from spd.clustering.pipeline.sources import ModelSource, open_source
 from spd.clustering.scripts import calc_consensus, run_clustering, run_harvest, run_merge, run_pipeline
 from spd.clustering.storage import EnsemblePaths, HarvestPaths, RunPaths
 from tests.clustering.harvest import test_param_decomp
@@ -191,15 +192,18 @@ def test_a_harvest_that_is_not_there_or_not_complete(
     ):
         assert run_merge.main(arguments) == 1
         assert message in capsys.readouterr().err
-    content = harvest.memberships.read_bytes()
-    harvest.memberships.write_bytes(content[: len(content) // 2])
+    indices = harvest.memberships / "part-00000.indices.npy"
+    content = indices.read_bytes()
+    indices.write_bytes(content[: len(content) // 2])
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
-    assert "memberships.npz" in capsys.readouterr().err
-    harvest.memberships.write_bytes(content)
+    assert re.search(r"part-00000\.indices\.npy: has [\d,]+ bytes, expected", capsys.readouterr().err)
+    indices.write_bytes(content)
     drawn = Memberships.load(harvest.memberships).resample_rows(np.random.default_rng(0))
-    drawn.save(harvest.memberships)
+    drawn.save(harvest.directory / "drawn")
+    shutil.rmtree(harvest.memberships)
+    (harvest.directory / "drawn").rename(harvest.memberships)
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
-    assert "memberships.npz: is not the file that was harvested" in capsys.readouterr().err
+    assert "index.json: is not the file that was harvested" in capsys.readouterr().err
     harvest.metadata.unlink()
     assert run_merge.main(["--harvest", harvest.harvest_id]) == 1
     assert "is not complete" in capsys.readouterr().err

@@ -17,13 +17,13 @@ UNIT = 1 << 30
 
 
 @kernel()
-def transpose(row_ptr, rows, col_ptr, cols):
-    """cols: for each component its samples, ascending, component i's at col_ptr[i]."""
-    place = col_ptr[:-1].copy()
+def add_to_columns(first, row_ptr, rows, place, cols):
+    """Append the rows first, first + 1, ..., which begin at row_ptr in `rows`, to the columns: column i's next row goes
+    to cols[place[i]], and `place` is moved on. All rows in order give each column ascending."""
     for t in range(len(row_ptr) - 1):
         for e in range(row_ptr[t], row_ptr[t + 1]):
             i = rows[e]
-            cols[place[i]] = t
+            cols[place[i]] = first + t
             place[i] += 1
 
 
