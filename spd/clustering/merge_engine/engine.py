@@ -74,7 +74,7 @@ class MergeEngine:
         self.options = options
         self.ranks = ranks
         self._is_moving = False
-        shared = np.zeros(n + kernel.SHARED_NUMBERS, plan.dtype)
+        shared: np.ndarray = np.zeros(n + kernel.SHARED_NUMBERS, plan.dtype)
         self._kernel_sums = KernelSums(ranks, shared)
         own_part = make_samples(memberships, plan.use_bits, own_samples(ranks, memberships.n_samples))
         ints = _int_table(own_part["segments"][kernel.SEG_LEN], ranks)

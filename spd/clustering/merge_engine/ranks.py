@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from spd.errors import LostRankError
+
 SUM_BYTES = 1 << 25
 """Large arrays are summed in parts of about so many bytes."""
 _AS_C = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)

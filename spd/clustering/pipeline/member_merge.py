@@ -137,7 +137,7 @@ def assist_merge(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace
     Raises:
         SPDError: the memberships cannot be read; another rank was lost.
     """
-    _merged(paths, config, Memberships.load(paths.checkpoint_memberships), place)
+    _merged(paths, config, read_memberships(paths), place)
 
 
 def _merged(

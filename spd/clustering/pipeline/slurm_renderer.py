@@ -45,19 +45,19 @@ class Renderer:
 
     def arrays(self, idxs: list[int], max_array_size: int) -> list[MemberArray]:
         """The arrays that run these members."""
-        return self._arrays("members", self._member_command, idxs, self._member_resources(), max_array_size)
+        return self._arrays("members", self._member_command, self._member_resources(), idxs, max_array_size)
 
     def harvest(self, parts: list[int], max_array_size: int) -> list[MemberArray]:
         """The arrays that make these parts of the harvest that members share."""
         resources = self._resources(self.config.slurm_gpus)
-        return self._arrays("harvest", self._part_command, parts, resources, max_array_size)
+        return self._arrays("harvest", self._part_command, resources, parts, max_array_size)
 
     def _arrays(
         self,
         what: str,
         command: Callable[[int], Command],
-        numbers: list[int],
         resources: SlurmResources,
+        numbers: list[int],
         max_array_size: int,
     ) -> list[MemberArray]:
         return [
@@ -97,12 +97,12 @@ class Renderer:
         flags += ["--distributed"] if self.config.merge_tasks > 1 else []
         return on_tasks(self._command("run_clustering", *flags), self._member_resources())
 
-    def _part_command(self, part: int) -> Command:
-        return self._command("run_harvest", "--part", str(part))
-
     def _member_resources(self) -> SlurmResources:
         resources = self._resources(self.config.slurm_gpus)
         return replace(resources, tasks=self.config.merge_tasks, nodes=self.config.merge_nodes)
+
+    def _part_command(self, part: int) -> list[str]:
+        return self._command("run_harvest", "--part", str(part))
 
     def _require_all(self) -> list[str]:
         return ["--require-all"] if self.config.require_all else []
