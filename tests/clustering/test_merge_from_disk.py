@@ -55,10 +55,6 @@ def test_everything_of_a_run_is_the_same(
     assert fingerprint == fingerprint_of(Memberships.open(tmp_path / "m"), rules)
     others = (on_disk.select(np.arange(24) > 0), on_disk.take_rows(np.arange(400)[::-1]))
     assert fingerprint not in [fingerprint_of(other, rules) for other in others]
-    found = [find_groups(some, n_resamples=2) for some in (in_memory, on_disk)]
-    assert found[0].group_of.tolist() == found[1].group_of.tolist()
-    assert found[0].confidence.tolist() == found[1].confidence.tolist()
-    assert found[0].source == found[1].source
     partition = GroupMerge(np.arange(24) // 5, 5)
     counted = group_coactivation(on_disk, partition)
     groups = np.stack(
@@ -67,3 +63,15 @@ def test_everything_of_a_run_is_the_same(
     expected = groups @ groups.T
     np.fill_diagonal(expected, groups.sum(axis=1))
     assert np.allclose(counted, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.1])
+def test_groups_are_the_same(tmp_path: Path, threshold: float | None) -> None:
+    in_memory = Memberships.from_activations(_planted(), [f"m:{i}" for i in range(24)], threshold)
+    in_memory.save(tmp_path / "m")
+    n_resamples = 2 if threshold is not None else 0
+    found = [find_groups(some, n_resamples=n_resamples) for some in (in_memory, Memberships.open(tmp_path / "m"))]
+    assert found[0].group_of.tolist() == found[1].group_of.tolist()
+    assert found[0].confidence.tolist() == found[1].confidence.tolist()
+    assert found[0].control == found[1].control
+    assert found[0].source == found[1].source

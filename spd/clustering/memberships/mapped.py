@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Integer
 
-from spd.clustering.math.sparse_rows import entry_places, find_problem, indptr_of, keep_entries, row_chunks
+from spd.clustering.math.large_rows import copy_entries
+from spd.clustering.math.sparse_rows import find_problem, indptr_of, keep_entries, row_chunks
 from spd.clustering.memberships.part import Part, index_type
 from spd.clustering.memberships.rows import RowBlock, Rows
 from spd.errors import DamagedFileError
@@ -71,7 +72,7 @@ class MappedRows(Rows):
                 indices = part.files["indices"].read(low, high)
                 values = part.files["values"].read(low, high) if part.is_soft else None
                 starts = indptr[first : last + 1] - low
-                self._check(part, starts, indices, values)
+                self._check([part], starts, indices, values)
                 yield self._wanted(first_row + first, starts, indices, values)
             first_row += part.n_samples
 
@@ -91,14 +92,11 @@ class MappedRows(Rows):
         for number in np.unique(which):
             mine, part = which == number, self._parts[number]
             lengths = np.diff(indptr)[mine]
-            source = entry_places(self._stored_starts[rows[mine]] - place_of_part[number], lengths)
-            some = _picked(part, "indices", source)
-            some_values = _picked(part, "values", source) if values is not None else None
-            self._check(part, indptr_of(lengths), some, some_values)
-            target = slice(None) if mine.all() else entry_places(indptr[:-1][mine], lengths)
-            indices[target] = some
+            starts, places = self._stored_starts[rows[mine]] - place_of_part[number], indptr[:-1][mine]
+            _copy(part, "indices", (starts, lengths), indices, places)
             if values is not None:
-                values[target] = some_values
+                _copy(part, "values", (starts, lengths), values, places)
+        self._check(self._parts, indptr, indices, values)
         return self._wanted(0, indptr, indices, values)
 
     def select(self, mask: Bool[np.ndarray, "n_columns"]) -> "MappedRows":
@@ -125,14 +123,15 @@ class MappedRows(Rows):
 
     def _check(
         self,
-        part: Part,
+        parts: Sequence[Part],
         indptr: Int64[np.ndarray, "n_rows_plus_1"],
         indices: Integer[np.ndarray, "entries"],
         values: Float32[np.ndarray, "entries"] | None,
     ) -> None:
         problem = find_problem(indptr, indices, values, len(self._column_of))
         if problem is not None:
-            raise DamagedFileError(f"{part.path.parent / part.slot.name}: is damaged: {problem}")
+            name = parts[0].slot.name if len(parts) == 1 else "one of its parts"
+            raise DamagedFileError(f"{parts[0].path.parent / name}: is damaged: {problem}")
 
     def _wanted(
         self,
@@ -151,11 +150,17 @@ class MappedRows(Rows):
         return RowBlock(first, indptr, self._new_number[indices], values)
 
 
-def _picked(part: Part, name: str, places: Int64[np.ndarray, "n"]) -> np.ndarray:
-    """Entries from all over a part's vector. The pages that were looked at do not stay with this process."""
+def _copy(
+    part: Part,
+    name: str,
+    rows: tuple[Int64[np.ndarray, "n_rows"], Int64[np.ndarray, "n_rows"]],
+    target: np.ndarray,
+    places: Int64[np.ndarray, "n_rows"],
+) -> None:
+    """Copy rows (starts, lengths) from all over a part's vector. The pages that were looked at do not stay with this
+    process."""
     mapped = part.files[name].mapped()
-    picked = np.asarray(mapped[places])
+    copy_entries(mapped, *rows, target, places)
     memory = getattr(mapped, "_mmap", None)
     if memory is not None and hasattr(mmap, "MADV_DONTNEED"):
         memory.madvise(mmap.MADV_DONTNEED)
-    return picked

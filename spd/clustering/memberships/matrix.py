@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64, Integer
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels, check_values
 from spd.clustering.math.arrays import as_numpy
-from spd.clustering.math.column_counts import add_column_counts
+from spd.clustering.math.large_rows import add_column_counts
 from spd.clustering.math.sparse_rows import CHUNK, CompressedRows, SparseRows, indptr_of, keep_entries
 from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.clustering.memberships.directory import open_directory, write_rows

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Integer
 
 from spd.clustering.consts import ComponentLabels
-from spd.clustering.math.column_counts import add_column_counts
+from spd.clustering.math.large_rows import add_column_counts
 from spd.errors import ActivationsError, DamagedFileError
 from spd.files.checked import read_json, write_json
 from spd.files.npy_stream import VectorFile, VectorRecord, VectorWriter

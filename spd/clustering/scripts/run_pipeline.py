@@ -91,7 +91,8 @@ def _start(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.compile_ahead import compiling_ahead
 
     with compiling_ahead(run_config, config.distances_methods):
-        source.load(run_config)
+        if config.harvest_tasks is None:  # else each task loads the model, and this process needs none
+            source.load(run_config)
         _run_here(ensemble.create_pipeline(config, run_config), source, arguments)
 
 

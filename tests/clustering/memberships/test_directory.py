@@ -22,7 +22,9 @@ ALIVE = [label for label in LABELS if label not in ("m.0:4", "m.1:7", "m.1:11")]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a few rows, some of which are large enough for kernels."""
     monkeypatch.setattr("spd.clustering.math.sparse_rows.CHUNK", 32)
+    monkeypatch.setattr("spd.clustering.math.large_rows._LARGE", 30)
 
 
 def _matrix(seed: int = 0, n_rows: int = 60) -> np.ndarray:
@@ -221,7 +223,7 @@ def test_structure_is_checked_as_it_is_read(tmp_path: Path, name: str, value: fl
     opened = Memberships.open(tmp_path)
     with pytest.raises(DamagedFileError, match=message):
         list(opened.blocks())
-    with pytest.raises(DamagedFileError, match=message):
+    with pytest.raises(DamagedFileError, match=message.removeprefix("part-00001: ")):
         opened.rows(np.arange(60))
 
 
