@@ -1,14 +1,20 @@
 """The merge: seconds, memory, and the ratio to the plain way, measured in the same run.
 
     python -m benchmarks.merge [--only small,standard,dense,largest,wide,first] [--scale 1.0]
+    python -m benchmarks.merge --cores 1,2,4 [--scale 1.0]
 
 small: n = 1,000 against the definition in numpy. standard: n = 10,000, each sampler, against scipy's X.T @ X.
 dense: 40% active, against numpy's X.T @ X. largest: n = 10,000 on 2,000,000 samples. wide: n = 100,000. first: the
 first call in a fresh process, compilation included. `largest` and `wide` take minutes and gigabytes, so they run only
 when named. Each case runs in a process of its own, for its peak memory. --scale shortens samples and components.
+--cores prints, for each number of cores, the seconds of the first coactivations, of all merges and of the groups found
+(n = 5,000, N = 200,000, 100 active), and how many times as fast that is as with the first number; results must be the
+same.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import resource
 import subprocess
@@ -171,6 +177,57 @@ def first(scale: float) -> None:
     tell("first call, compilation included", fresh, "second process", cached, "under 20 s")
 
 
+def curve(numbers: list[int], scale: float) -> None:
+    """The same work with each number of cores, in a process of its own that may use no others."""
+    first: dict[str, float] = {}
+    results = set()
+    print(f"{'cores':>5}  " + "  ".join(f"{name:>22}" for name in ("first coactivations", "merges", "groups")))
+    for n_cores in numbers:
+        cores = sorted(os.sched_getaffinity(0))[:n_cores]
+        if len(cores) < n_cores:
+            sys.exit(f"{n_cores} cores are asked for, {len(cores)} may be used")
+        command = [sys.executable, "-m", "benchmarks.merge", "--curve-here", "--scale", str(scale)]
+        variables = {"OMP_NUM_THREADS": str(n_cores), "NUMBA_NUM_THREADS": str(n_cores)}
+        done = subprocess.run(
+            command,
+            env={**os.environ, **variables},
+            preexec_fn=lambda cores=cores: os.sched_setaffinity(0, cores),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found = json.loads(done.stdout)
+        results.add(found.pop("result"))
+        first = first or found
+        columns = (f"{took:>12.2f} s {first[name] / took:>6.2f} x" for name, took in found.items())
+        print(f"{n_cores:>5}  " + "  ".join(columns), flush=True)
+    print("the same merges and groups" if len(results) == 1 else "DIFFERENT RESULTS")
+
+
+def curve_here(scale: float) -> None:
+    """One line of the curve, as JSON."""
+    from benchmarks.planted import planted_memberships
+    from spd.clustering.groups import find_groups
+    from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
+    from spd.machine import available_cores
+
+    def measured(n: int, n_samples: int, n_active: float) -> dict[str, float | str]:
+        memberships = planted_memberships(n, n_samples, n_active)
+        rules = EngineOptions("range", 0.0, 1.0, n - 1, n_threads=available_cores())
+        times = [time.perf_counter()]
+        engine = MergeEngine(memberships, rules, np.random.default_rng(0))
+        times.append(time.perf_counter())
+        engine.advance(n)
+        times.append(time.perf_counter())
+        groups = find_groups(memberships)
+        first, merges, found = np.diff([*times, time.perf_counter()]).tolist()
+        result = hashlib.sha256(engine.pairs().tobytes() + groups.group_of.tobytes()).hexdigest()
+        return {"first": first, "merges": merges, "groups": found, "result": result}
+
+    measured(200, 2000, 10.0)  # compiles
+    print(json.dumps(measured(int(5_000 * scale), int(200_000 * scale), 100.0)))
+
+
 def tell(name: str, ours: float, other_name: str, other: float, goal: str) -> None:
     """One line: our seconds, the other's, the ratio, and what is wanted."""
     print(
@@ -183,8 +240,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CASES), help="comma-separated cases")
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--cores", help="numbers of cores, separated by commas: print how work scales with them")
+    parser.add_argument("--curve-here", action="store_true", help="one line of that, as JSON")
     parser.add_argument("--here", action="store_true", help="run the one case in this process")
     arguments = parser.parse_args(argv)
+    if arguments.curve_here:
+        curve_here(arguments.scale)
+        return
+    if arguments.cores is not None:
+        curve([int(number) for number in arguments.cores.split(",")], arguments.scale)
+        return
     for case in arguments.only.split(","):
         if case not in CASES + LONG_CASES:
             parser.error(f"no case {case!r}, there are {', '.join(CASES + LONG_CASES)}")

@@ -1,5 +1,7 @@
 """Planted memberships: groups of components that fire together, heavy-tailed in size and rate, with a little noise."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from spd.clustering.memberships import Memberships
@@ -13,11 +15,7 @@ def planted_memberships(n_components: int, n_samples: int, n_active: float, seed
     entries are active at random.
     """
     rng = np.random.default_rng(seed)
-    sizes = _group_sizes(n_components, rng)
-    rates = 1.0 / np.arange(1, len(sizes) + 1) ** 0.8
-    rng.shuffle(rates)
-    for _ in range(20):  # clipping lowers the sum, so scale again
-        rates = np.clip(rates * n_active / (rates * sizes * 0.75).sum(), 2 / n_samples, 0.6)
+    sizes, rates = _groups(n_components, n_samples, n_active, rng)
     columns = []
     for rate, size in zip(rates, sizes, strict=True):
         fires = np.flatnonzero(rng.random(n_samples, dtype=np.float32) < rate).astype(np.int32)
@@ -25,6 +23,37 @@ def planted_memberships(n_components: int, n_samples: int, n_active: float, seed
             noise = rng.integers(0, n_samples, rng.poisson(n_samples * 2e-5), dtype=np.int32)
             columns.append(np.union1d(fires[rng.random(len(fires), dtype=np.float32) < keep], noise))
     return _from_columns(columns, n_samples)
+
+
+def planted_blocks(
+    n_components: int, n_samples: int, n_active: float, seed: int = 0, block: int = 100_000
+) -> Iterator[Memberships]:
+    """The same kind of memberships, `block` samples at a time: memory does not grow with their number."""
+    rng = np.random.default_rng(seed)
+    sizes, rates = _groups(n_components, n_samples, n_active, rng)
+    keeps = [rng.uniform(0.5, 1, size=size) for size in sizes]
+    for first in range(0, n_samples, block):
+        n = min(block, n_samples - first)
+        columns = []
+        for rate, group in zip(rates, keeps, strict=True):
+            fires = np.flatnonzero(rng.random(n, dtype=np.float32) < rate).astype(np.int32)
+            for keep in group:
+                active = fires[rng.random(len(fires), dtype=np.float32) < keep]
+                noise = rng.integers(0, n, rng.poisson(n * 2e-5), dtype=np.int32)
+                columns.append(np.union1d(active, noise) if len(noise) else active)
+        yield _from_columns(columns, n)
+
+
+def _groups(
+    n_components: int, n_samples: int, n_active: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes, and how often each fires."""
+    sizes = _group_sizes(n_components, rng)
+    rates = 1.0 / np.arange(1, len(sizes) + 1) ** 0.8
+    rng.shuffle(rates)
+    for _ in range(20):  # clipping lowers the sum, so scale again
+        rates = np.clip(rates * n_active / (rates * sizes * 0.75).sum(), 2 / n_samples, 0.6)
+    return sizes, rates
 
 
 def _group_sizes(n_components: int, rng: np.random.Generator) -> np.ndarray:

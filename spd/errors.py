@@ -36,6 +36,10 @@ class MemberFailedError(SPDError):
     """One or more members of an ensemble failed; the message says which and why."""
 
 
+class LostRankError(SPDError):
+    """Another of the processes that make one merge together has ended, or cannot be reached."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a command or a task the way Ctrl-C does, so that what is in progress is left in order."""
 

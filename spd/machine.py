@@ -35,11 +35,16 @@ def available_memory() -> int:
     return max(0, left)
 
 
-def available_cores() -> int:
+def available_cores(n_sharing: int = 1) -> int:
     """Cores that this process may use: the least of its affinity, the container's quota, SLURM's share, and what
-    NUMBA_NUM_THREADS or OMP_NUM_THREADS allow."""
+    NUMBA_NUM_THREADS or OMP_NUM_THREADS allow.
+
+    Args:
+        n_sharing: processes that share affinity and quota; the others are each process's own.
+    """
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     limits += _cgroup_cores()
+    limits = [limit // n_sharing for limit in limits]
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
@@ -48,7 +53,14 @@ def available_cores() -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held so far."""
+    """The most memory that this process has held so far; getrusage would count what its parent held when it was
+    started."""
+    try:
+        for line in (_PROC / "self" / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,6 +6,7 @@
 4. Put what was done into a `MergeHistory`, with a warning when it does not mean what one may think.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,20 +26,26 @@ from spd.clustering.merge_engine.coactivation import group_coactivation
 from spd.clustering.merge_engine.drive import drive_engine
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.needs import MergeSize
+from spd.clustering.merge_engine.ranks import ALONE, Ranks, check_same
 from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.errors import ActivationsError
 from spd.machine import available_cores, available_memory
+from spd.text import byte_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 MOSTLY_RANDOM = 0.5
 """The share of all pairs that `range` chose from, in most merges, above which a warning is given."""
 MAX_COMPARED = 2000
 """Groups of a state whose costs are all computed for a warning, at most."""
 MEMORY_SHARE = 0.5
-"""The part of the memory left to the process that coactivations may take, unless `memory_limit_gb` is set."""
+"""The part of the memory that the samples leave to the process that coactivations may take, unless `memory_limit_gb` is
+set."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class MergeRunOptions:
         checkpoint_path: where the state is saved now and then, and on an interrupt; if the file is there, the merge
             goes on from it. It stays when the merge is done: remove it once the history is saved.
         n_parallel_members: how many such merges share the machine: each takes its part of memory and cores.
+        n_threads: of the kernels that can be shared out; None: its part of the cores.
+        ranks: the processes over which the samples are divided. All of them call merge_iteration with the same
+            arguments and get the same history; only rank 0 is called back, shows progress, warns and writes.
         next_state: lets several merges be made before the callback sees them, which costs less: for an iteration, the
             next one (or itself) at which the callback asks for the coactivation or the costs. At others it may still
             ask, but they are then counted again. None: every iteration.
@@ -60,6 +70,8 @@ class MergeRunOptions:
     progress: bool = False
     checkpoint_path: Path | str | None = None
     n_parallel_members: int = 1
+    n_threads: int | None = None
+    ranks: Ranks = ALONE
     next_state: Callable[[int], int] | None = None
 
 
@@ -139,24 +151,30 @@ def merge_iteration(
         holds what was done so far, and `is_complete` is False.
 
     Raises:
-        ActivationsError: no component, no sample, or values that cannot be memberships.
+        ActivationsError: no component, no sample, fewer samples than ranks, or values that cannot be memberships.
+        LostRankError: another rank has ended, or cannot be reached, or merges something else.
         DamagedFileError: the checkpoint is not whole.
         SPDError: the checkpoint belongs to another merge, or cannot be written.
     """
     memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)
-    _check_mergeable(memberships, merge_config)
+    ranks = run_options.ranks
+    _check_mergeable(memberships, merge_config, ranks)
     options = _engine_options(merge_config, run_options, memberships)
-    engine = MergeEngine(memberships, options, rng if rng is not None else np.random.default_rng())
+    fingerprint = None
+    if run_options.checkpoint_path is not None or ranks.size > 1:
+        fingerprint = fingerprint_of(memberships, options)
+        check_same(ranks, fingerprint)
+    engine = MergeEngine(memberships, options, rng if rng is not None else np.random.default_rng(), ranks)
     checkpoint = None
-    if run_options.checkpoint_path is not None:
-        checkpoint = Checkpoint(run_options.checkpoint_path, fingerprint_of(memberships, options))
+    if run_options.checkpoint_path is not None and fingerprint is not None:
+        checkpoint = Checkpoint(run_options.checkpoint_path, fingerprint)
         checkpoint.resume(engine)
 
     def history_of(n_merges: int, *, is_complete: bool = False) -> MergeHistory:
         return _history(engine, memberships.labels, merge_config, run_options.merge_options, n_merges, is_complete)
 
     observe = None
-    if log_callback is not None:
+    if log_callback is not None and ranks.rank == 0:
 
         def observe(iteration: int) -> None:
             log_callback(MergeStep(engine, memberships, iteration, history_of))
@@ -170,7 +188,8 @@ def merge_iteration(
         stop_at_minimum=run_options.merge_options.stop_at_mdl_minimum,
     )
     history = history_of(outcome.n_merges, is_complete=outcome.is_complete)
-    _warn(history, memberships)
+    if ranks.rank == 0:
+        _warn(history, memberships)
     return history
 
 
@@ -195,7 +214,7 @@ def _history(
     )
 
 
-def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
+def _check_mergeable(memberships: Memberships, config: MergeConfig, ranks: Ranks) -> None:
     if memberships.n_components == 0:
         raise ActivationsError(
             f"no component is left to merge: {len(memberships.dead_labels)} were filtered out as dead by "
@@ -203,7 +222,11 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
         )
     if memberships.n_samples == 0:
         raise ActivationsError("activations hold no sample")
-    if memberships.nnz == 0:
+    if memberships.n_samples < ranks.size:
+        raise ActivationsError(
+            f"{memberships.n_samples} samples cannot be divided over {ranks.size} ranks: each needs one at least"
+        )
+    if memberships.nnz == 0 and ranks.rank == 0:
         above = (
             "0" if config.activation_threshold is None else f"activation_threshold = {config.activation_threshold:g}"
         )
@@ -223,15 +246,25 @@ def _check_mergeable(memberships: Memberships, config: MergeConfig) -> None:
 
 def _engine_options(config: MergeConfig, run_options: MergeRunOptions, memberships: Memberships) -> EngineOptions:
     limit, n_members = run_options.merge_options.memory_limit_gb, run_options.n_parallel_members
-    memory = available_memory() * MEMORY_SHARE if limit is None else limit * 1e9
+    n = memberships.n_components
+    size = MergeSize(memberships.n_samples, n, memberships.nnz / memberships.n_samples, memberships.is_soft)
+    left, needed = available_memory() / n_members, size.sample_bytes(run_options.ranks.size)
+    if needed > left:
+        logger.warning(
+            "the merge holds %s of samples and this process may take %s more: it may be killed; fewer side by side, or "
+            "samples divided over more machines (--distributed), take less",
+            byte_count(needed),
+            byte_count(left),
+        )
+    memory = max(0.0, left - needed) * MEMORY_SHARE if limit is None else limit * 1e9 / n_members
     return EngineOptions(
         sampler=config.merge_pair_sampling_method,
         parameter=next(iter(config.merge_pair_sampling_kwargs.values())),
         alpha=config.alpha,
-        n_merges=config.get_num_iters(memberships.n_components),
+        n_merges=config.get_num_iters(n),
         need_active=run_options.merge_options.require_coactivation,
-        memory=int(memory / n_members),
-        n_threads=max(1, available_cores() // n_members),
+        memory=int(memory),
+        n_threads=run_options.n_threads or max(1, available_cores() // n_members),
     )
 
 

@@ -1,4 +1,4 @@
-"""A merge, its groups and its checkpoint are the same wherever the memberships lie."""
+"""A merge and its groups are the same wherever the memberships lie."""
 
 import warnings
 from pathlib import Path
@@ -51,7 +51,10 @@ def test_everything_of_a_run_is_the_same(
     assert np.array_equal(histories[0].mdl_loss_norm, histories[1].mdl_loss_norm)
     on_disk = Memberships.open(tmp_path / "m")
     rules = EngineOptions("range", 0.0, 1.0, 3)
-    assert fingerprint_of(on_disk, rules) == fingerprint_of(in_memory, rules)
+    fingerprint = fingerprint_of(on_disk, rules)
+    assert fingerprint == fingerprint_of(Memberships.open(tmp_path / "m"), rules)
+    others = (on_disk.select(np.arange(24) > 0), on_disk.take_rows(np.arange(400)[::-1]))
+    assert fingerprint not in [fingerprint_of(other, rules) for other in others]
     partition = GroupMerge(np.arange(24) // 5, 5)
     counted = group_coactivation(on_disk, partition)
     groups = np.stack(

@@ -38,6 +38,7 @@ class SlurmResources:
     Attributes:
         time: as in 2:00:00.
         memory: as in 32G.
+        tasks, nodes: processes that srun starts of one command, and the nodes over which they are spread.
         extra_options: of sbatch, each written as a line of its own.
     """
 
@@ -48,6 +49,8 @@ class SlurmResources:
     memory: str | None = None
     account: str | None = None
     qos: str | None = None
+    tasks: int = 1
+    nodes: int = 1
     extra_options: tuple[str, ...] = ()
 
 
@@ -78,7 +81,7 @@ def render_job(name: str, command: Command, resources: SlurmResources, setting: 
     """The script of one job that runs one command."""
     log_name = "slurm-%j.out"
     lines = _header(name, log_name, resources, setting, array=None)
-    lines += ["", f"command={_bash_array(command)}", 'task="$SLURM_JOB_ID"', "", *_RUN]
+    lines += ["", f"command={_bash_array(command)}", 'task="$SLURM_JOB_ID"', "", *_run(resources)]
     return JobScript(name, "\n".join(lines) + "\n", setting.log_directory, log_name)
 
 
@@ -102,7 +105,7 @@ def render_array(
     lines += ["", 'case "$SLURM_ARRAY_TASK_ID" in']
     lines += [f"    {task}) command={_bash_array(command)} ;;" for task, command in sorted(commands.items())]
     lines += ['    *) echo "error: this array has no task $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;', "esac"]
-    lines += ['task="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"', "", *_RUN]
+    lines += ['task="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"', "", *_run(resources)]
     return JobScript(name, "\n".join(lines) + "\n", setting.log_directory, log_name)
 
 
@@ -156,6 +159,8 @@ def _header(name: str, log_name: str, resources: SlurmResources, setting: JobSet
         "array": array,
         "partition": resources.partition,
         "time": resources.time,
+        "nodes": resources.nodes if resources.tasks > 1 else None,
+        "ntasks": resources.tasks if resources.tasks > 1 else None,
         "cpus-per-task": resources.cpus,
         "gres": f"gpu:{resources.gpus}" if resources.gpus else None,
         "mem": resources.memory,
@@ -186,6 +191,22 @@ def _quoted(value: str) -> str:
     if re.fullmatch(r"[\w@%+=:,./~-]+", value, re.ASCII):
         return value
     return '"' + value.replace('"', '\\"') + '"'
+
+
+def on_tasks(command: Command, resources: SlurmResources) -> Command:
+    """The command, once in each task; when one of them fails, the others are ended."""
+    if resources.tasks == 1:
+        return command
+    counts = [f"--nodes={resources.nodes}", f"--ntasks={resources.tasks}", f"--cpus-per-task={resources.cpus}"]
+    return ["srun", *counts, "--kill-on-bad-exit=1", "--wait=0", *command]
+
+
+def _run(resources: SlurmResources) -> list[str]:
+    """What runs the command. srun takes SIGTERM for a wish to have all of its tasks killed: they are told by SLURM."""
+    if resources.tasks == 1:
+        return _RUN
+    tell_all = 'scancel --quiet --signal=TERM "$SLURM_JOB_ID"'
+    return [line.replace('kill -TERM "$child"', tell_all) for line in _RUN]
 
 
 def _bash_array(command: Command) -> str:

@@ -227,6 +227,17 @@ class SavedHarvest:
         """Where memberships lie that can be read without being loaded; None where they are one file."""
         return self._paths.memberships if self._paths.memberships.is_dir() else None
 
+    def told(self) -> str:
+        """What its metadata says, as it stands: of another harvest it says something else.
+
+        Raises:
+            MissingFileError: it is not there any more.
+        """
+        try:
+            return self._paths.metadata.read_text(encoding="utf-8")
+        except OSError as error:
+            raise MissingFileError(f"{self._paths.metadata}: cannot be read: {error.strerror}") from error
+
     def _is_named_by(self, given: ClusteringRunConfig) -> bool:
         """Whether the config's activations are this very harvest."""
         path = given.activations_path

@@ -4,6 +4,7 @@ Parts hold all columns; those that are not wanted are left out, and the others r
 read. Every block's structure is checked before anybody sees it.
 """
 
+import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -59,11 +60,14 @@ class MappedRows(Rows):
     def lengths(self) -> Integer[np.ndarray, "n_rows"]:
         return self._lengths
 
-    def blocks(self) -> Iterator[RowBlock]:
+    def blocks(self, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         first_row = 0
+        wanted = rows or (0, self.n_rows)
         for part in self._parts:
-            indptr = indptr_of(part.lengths())
-            for first, last in row_chunks(indptr):
+            start, stop = (min(max(row - first_row, 0), part.n_samples) for row in wanted)
+            indptr = indptr_of(part.lengths()) if start < stop else np.zeros(1, np.int64)
+            for first, last in row_chunks(indptr[start : stop + 1]):
+                first, last = first + start, last + start
                 low, high = int(indptr[first]), int(indptr[last])
                 indices = part.files["indices"].read(low, high)
                 values = part.files["values"].read(low, high) if part.is_soft else None
@@ -71,6 +75,12 @@ class MappedRows(Rows):
                 self._check([part], starts, indices, values)
                 yield self._wanted(first_row + first, starts, indices, values)
             first_row += part.n_samples
+
+    def digest(self) -> bytes:
+        digest = hashlib.sha256(self._column_of.tobytes())
+        for part in self._parts:  # whose records hold the checksums of their files
+            digest.update(part.path.read_bytes())
+        return digest.digest()
 
     def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
         indptr = indptr_of(self._stored_lengths[rows])

@@ -5,13 +5,14 @@ whole matrix by `Memberships.from_activations`, from a stream of micro-batches b
 from a directory by `Memberships.open`, which takes 12 bytes a sample.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer
+from jaxtyping import Float32, Int64, Integer
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.labels import check_labels, check_values
@@ -74,25 +75,25 @@ class Memberships:
         """
         return cls._of(*open_directory(Path(directory)))
 
-    def blocks(self) -> Iterator[RowBlock]:
-        """All samples in order, some million entries at a time: to be looked at, not to be changed.
+    def blocks(self, samples: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        """The samples first .. last - 1, or all, in order, some million entries at a time: to be looked at, not to be
+        changed.
 
         Raises:
             DamagedFileError: a file's structure is not that of memberships; names it.
         """
-        return self._rows.blocks()
+        return self._rows.blocks(samples)
 
     def rows(self, samples: Integer[np.ndarray, "n_taken"]) -> RowBlock:
         """Some samples in this order, as one block."""
         return self._rows.take(samples)
 
-    def every_entry(self, step: int) -> Int32[np.ndarray, "n"]:
-        """The components of the entries 0, step, 2 step, ... of all entries."""
-        found, passed = [np.zeros(0, np.int32)], 0
-        for block in self.blocks():
-            found.append(block.indices[-passed % step :: step].astype(np.int32))
-            passed += len(block.indices)
-        return np.concatenate(found)
+    @cached_property
+    def digest(self) -> bytes:
+        """Other memberships have another one, as far as can be known without reading all of them."""
+        digest = hashlib.sha256(self._rows.digest())
+        digest.update("\n".join(self.labels).encode())
+        return digest.digest()
 
     @cached_property
     def lengths(self) -> Integer[np.ndarray, "n_samples"]:

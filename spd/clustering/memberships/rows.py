@@ -3,6 +3,7 @@
 All of them are read in blocks of bounded size, so that what reads them need not know where they are.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from spd.clustering.math.sparse_rows import (
     row_chunks,
     take_columns_in_place,
 )
+
+_LOOKED_AT = 1_000_000
+"""Entries that tell rows in memory from others."""
 
 
 class RowBlock(NamedTuple):
@@ -51,12 +55,16 @@ class Rows(ABC):
         """How many components are active in each row."""
 
     @abstractmethod
-    def blocks(self) -> Iterator[RowBlock]:
-        """All rows in order, about sparse_rows.CHUNK entries at a time; not to be changed.
+    def blocks(self, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        """The rows first .. last - 1, or all, in order, about sparse_rows.CHUNK entries at a time; not to be changed.
 
         Raises:
             DamagedFileError: a file is not what it was made as.
         """
+
+    @abstractmethod
+    def digest(self) -> bytes:
+        """Of other rows another one, as far as a look at a million entries shows; nothing large is read from disk."""
 
     @abstractmethod
     def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
@@ -95,11 +103,21 @@ class ArrayRows(Rows):
     def lengths(self) -> Int64[np.ndarray, "n_rows"]:
         return np.diff(self.indptr)
 
-    def blocks(self) -> Iterator[RowBlock]:
-        for first, last in row_chunks(self.indptr):
+    def blocks(self, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        start, stop = rows or (0, self.n_rows)
+        for first, last in row_chunks(self.indptr[start : stop + 1]):
+            first, last = first + start, last + start
             low, high = int(self.indptr[first]), int(self.indptr[last])
             values = None if self.values is None else self.values[low:high]
             yield RowBlock(first, self.indptr[first : last + 1] - low, self.indices[low:high], values)
+
+    def digest(self) -> bytes:
+        digest = hashlib.sha256(repr((self.n_rows, len(self.indices), self.is_soft)).encode())
+        digest.update(self.indptr[:: max(1, self.n_rows // _LOOKED_AT)].tobytes())
+        for entries in (self.indices, self.values):
+            if entries is not None:
+                digest.update(entries[:: max(1, len(entries) // _LOOKED_AT)].tobytes())
+        return digest.digest()
 
     def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
         return RowBlock(0, *draw_rows((self.indptr, self.indices, self.values), rows))
@@ -132,9 +150,14 @@ class DrawnRows(Rows):
     def lengths(self) -> Integer[np.ndarray, "n_rows"]:
         return self._source.lengths()[self._drawn]
 
-    def blocks(self) -> Iterator[RowBlock]:
-        for first, last in row_chunks(indptr_of(self.lengths())):
+    def blocks(self, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        start, stop = rows or (0, self.n_rows)
+        for first, last in row_chunks(indptr_of(self.lengths()[start:stop])):
+            first, last = first + start, last + start
             yield self._source.take(self._drawn[first:last])._replace(first=first)
+
+    def digest(self) -> bytes:
+        return hashlib.sha256(self._source.digest() + self._drawn.tobytes()).digest()
 
     def take(self, rows: Integer[np.ndarray, "n_taken"]) -> RowBlock:
         return self._source.take(self._drawn[rows])

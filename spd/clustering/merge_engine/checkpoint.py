@@ -2,7 +2,8 @@
 
 The file holds the merges, the state of the random numbers, and what is known of each row (the bounds or weights of
 the samplers, O(n)). Resuming makes the merges once more, which is the quick part, and puts the rest back; from there
-on the run is the one that was cut off, to the last bit.
+on the run is the one that was cut off, to the last bit. Nothing in it depends on how many ranks hold the samples: any
+number of them can go on.
 """
 
 import hashlib
@@ -14,11 +15,12 @@ import numpy as np
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
+from spd.clustering.merge_engine.ranks import of_all
 from spd.errors import DamagedFileError, SPDError
 from spd.files.atomic import atomic_write
 from spd.files.checked import read_npz
 
-VERSION = 2
+VERSION = 3
 MIN_SECONDS = 30.0
 """The least time between two checkpoints."""
 MAX_SHARE = 0.04
@@ -84,11 +86,22 @@ class Checkpoint:
 
         Raises:
             DamagedFileError: the file is not a whole checkpoint.
-            SPDError: it belongs to another merge.
+            SPDError: it belongs to another merge, or not all ranks see it.
         """
-        if not self.path.is_file():
+        arrays: dict[str, np.ndarray] = {}
+        error = None
+        try:
+            if self.path.is_file():
+                arrays = self._read(engine)
+        except SPDError as raised:  # not before the other ranks know it, or they would wait
+            error = raised
+        seen = of_all(engine.ranks, -1 if error else _digest(arrays))
+        if error is not None:
+            raise error
+        if (seen != seen[0]).any():
+            raise SPDError(f"{self.path}: is not the same file for every rank: all must see one file system")
+        if not arrays:
             return
-        arrays = self._read(engine)
         engine.replay(arrays["pairs"], arrays["results"])
         state = engine.state
         fits = arrays["ints"].shape[1] == arrays["floats"].shape[1] == state.ints.shape[1]
@@ -124,13 +137,19 @@ class Checkpoint:
         return arrays
 
 
+def _digest(arrays: dict[str, np.ndarray]) -> int:
+    """A number that differs where the content does, and that a float64 holds; 0 for none."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(arrays[name].tobytes())
+    return int.from_bytes(digest.digest()[:6], "big") if arrays else 0
+
+
 def fingerprint_of(memberships: Memberships, options: EngineOptions) -> str:
     """Equal for equal memberships and equal rules of merging."""
     digest = hashlib.sha256()
     rules = (options.sampler, options.parameter, options.alpha, options.n_merges, options.need_active)
     shape = (memberships.n_samples, memberships.n_components, memberships.nnz, memberships.is_soft)
     digest.update(repr((rules, shape)).encode())
-    digest.update(np.ascontiguousarray(memberships.counts).tobytes())
-    digest.update(memberships.indptr[:: max(1, memberships.n_samples // 10_000)].tobytes())
-    digest.update(memberships.every_entry(max(1, memberships.nnz // 1_000_000)).tobytes())
+    digest.update(memberships.digest)
     return digest.hexdigest()

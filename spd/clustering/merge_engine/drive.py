@@ -54,8 +54,16 @@ def drive_engine(
         next_state: for the number of a merge, the number of the first one from there on that is to be observed before
             another merge is made; None: all of them.
         checkpoint: written now and then, and on an interrupt. SIGTERM then counts as an interrupt.
+
+    Where samples are divided over ranks, all of them make as many merges at a time and stop at the same one, whichever
+    was interrupted; only rank 0 observes, shows progress and writes.
+
+    Raises:
+        LostRankError: another rank has ended, or cannot be reached.
     """
-    display = Progress(engine, progress)
+    ranks = engine.ranks
+    is_first = ranks.rank == 0
+    display = Progress(engine, progress and is_first)
     minimum = _Minimum(engine)
     pace = _Pace()
     seen = engine.n_done
@@ -72,21 +80,28 @@ def drive_engine(
                 limit = engine.options.n_merges
                 if observe is not None:
                     limit = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
-                pace.advance(engine, limit)
-                interrupts.raise_deferred()
-                end = minimum.passed_at() if stop_at_minimum else None
-                show(engine.n_done if end is None else end)
-                display.update()
+                n_merges, is_interrupted = ranks.agree(pace.n_merges(limit), interrupts.is_deferred)
+                interrupts.raise_deferred(is_interrupted)
+                pace.advance(engine, n_merges, limit)
+                with ranks.busy():
+                    interrupts.raise_deferred()
+                    end = minimum.passed_at() if stop_at_minimum else None
+                    show(engine.n_done if end is None else end)
+                    display.update()
+                    if checkpoint is not None and is_first:
+                        checkpoint.write_if_due(engine)
                 if end is not None:
                     return MergeOutcome(end, True)
-                if checkpoint is not None:
-                    checkpoint.write_if_due(engine)
         except KeyboardInterrupt:
-            logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
-            if checkpoint is not None:
-                with interrupts.held():
+            if not interrupts.is_agreed:  # it came from an observer
+                ranks.agree(0, True)
+            if is_first:
+                logger.warning("interrupted after %d of %d merges", engine.n_done, engine.options.n_merges)
+            with interrupts.held(), ranks.busy():
+                if checkpoint is not None and is_first:
                     checkpoint.write(engine)
             show(engine.n_done)
+            ranks.agree(0, True)  # the others end when what was done is safe
             return MergeOutcome(engine.n_done, False)
         finally:
             display.close()
@@ -99,10 +114,14 @@ class _Pace:
     def __init__(self) -> None:
         self._n_merges = 1
 
-    def advance(self, engine: MergeEngine, limit: int) -> None:
-        """Make merges, at most `limit`."""
+    def n_merges(self, limit: int) -> int:
+        """How many to make next, at most `limit`."""
+        return max(1, min(self._n_merges, limit))
+
+    def advance(self, engine: MergeEngine, n_merges: int, limit: int) -> None:
+        """Make merges."""
         started = time.monotonic()
-        engine.advance(max(1, min(self._n_merges, limit)))
+        engine.advance(n_merges)
         took = time.monotonic() - started
         if took > SECONDS_PER_CALL:
             self._n_merges = max(1, self._n_merges // 2)
@@ -130,10 +149,14 @@ class _Minimum:
 
 
 class _Interrupts:
-    """While inside, an interrupt that comes while the engine is busy waits until it is not.
+    """While inside, an interrupt that comes while the engine is busy waits until it is not. With several ranks it
+    always waits, until all have agreed to stop.
 
     Args:
         sigterm: whether SIGTERM interrupts like Ctrl-C, unless the program handles it already.
+
+    Attributes:
+        is_agreed: whether all ranks have stopped for an interrupt.
     """
 
     def __init__(self, engine: MergeEngine, *, sigterm: bool) -> None:
@@ -142,6 +165,8 @@ class _Interrupts:
         self._before: dict[int, Handler] = {}
         self._deferred: int | None = None
         self._is_held = False
+        self._is_shared = engine.ranks.size > 1
+        self.is_agreed = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -155,9 +180,11 @@ class _Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._is_shared and self._deferred is not None and not self.is_agreed:  # it came after the last merge
+            signal.raise_signal(self._deferred)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._engine.is_busy or self._is_held:
+        if self._is_shared or self._engine.is_busy or self._is_held:
             self._deferred = number
             return
         before = self._before[number]
@@ -172,8 +199,17 @@ class _Interrupts:
         finally:
             self._is_held = False
 
-    def raise_deferred(self) -> None:
-        """Interrupt now, if an interrupt had to wait."""
-        if self._deferred is not None:
+    @property
+    def is_deferred(self) -> bool:
+        """Whether an interrupt waits."""
+        return self._deferred is not None
+
+    def raise_deferred(self, is_agreed: bool = False) -> None:
+        """Interrupt now, if an interrupt had to wait, of this rank or, where ranks have agreed, of any."""
+        if self._is_shared:
+            self.is_agreed = is_agreed
+            if is_agreed:
+                raise KeyboardInterrupt
+        elif self._deferred is not None:
             number, self._deferred = self._deferred, None
             self._handle(number, None)

@@ -1,6 +1,6 @@
 """A merge in progress: makes merges, and answers what the state is now."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from spd.clustering.merge_engine.join_large import join_large
 from spd.clustering.merge_engine.kernels import advance, bounds, mcmc
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
-from spd.clustering.merge_engine.representation import Plan, choose, entry_counts, fill_rows, first_rows, make_samples
+from spd.clustering.merge_engine.ranks import ALONE, KernelSums, Ranks, from_first, of_all, own_samples
+from spd.clustering.merge_engine.representation import Plan, choose, count_rows, fill_rows, first_rows, make_samples
 from spd.clustering.merge_engine.workers import Workers
+from spd.errors import LostRankError
 
 COMPACT_AT = 0.5
 """The share of containers that are live when they are renumbered."""
@@ -56,32 +58,46 @@ class MergeEngine:
         memberships: left unchanged. At least one component and one sample; soft values at most 1.
         options: what to do.
         rng: where the sampler's randomness comes from; used once, here.
+        ranks: the processes over which the samples are divided. All give the same arguments; rank 0's options and
+            random numbers hold where those of this machine or moment differ.
     """
 
-    def __init__(self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator) -> None:
+    def __init__(
+        self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator, ranks: Ranks = ALONE
+    ) -> None:
         n = memberships.n_components
+        options = replace(options, memory=int(of_all(ranks, options.memory).min()))
         plan = choose(memberships, options.memory)
         if options.use_bits is not None and not memberships.is_soft:
             plan = Plan(options.use_bits, plan.dtype, plan.n_rows)
         self.plan = plan
         self.options = options
+        self.ranks = ranks
         self._is_moving = False
+        shared: np.ndarray = np.zeros(n + kernel.SHARED_NUMBERS, plan.dtype)
+        self._kernel_sums = KernelSums(ranks, shared)
+        own_part = make_samples(memberships, plan.use_bits, own_samples(ranks, memberships.n_samples))
+        ints = _int_table(own_part["segments"][kernel.SEG_LEN], ranks)
+        if plan.use_bits:
+            ints[kernel.SIZE] = memberships.counts
+        activity = memberships.counts if memberships.is_soft else ints[kernel.SIZE]
         self.state = State(
-            **make_samples(memberships, plan.use_bits),
-            ints=_int_table(entry_counts(memberships)),
-            floats=_float_table(memberships.counts),
+            **own_part,
+            ints=ints,
+            floats=_float_table(activity),
             rows=np.zeros((plan.n_rows, n), plan.dtype),
             spare=np.zeros((2, n), plan.dtype),
             scratch=np.zeros(n),
+            shared=shared,
             pairs=np.zeros((options.n_merges, 2), np.int64),
             results=np.full((kernel.RESULT_ROWS, options.n_merges), np.nan),
             at=self._counters(memberships),
-            sums=self._sums(memberships),
-            random=rng.integers(1, 2**63, size=4, dtype=np.uint64),
+            sums=self._sums(memberships, activity),
+            random=from_first(ranks, rng.integers(1, 2**63, size=4, dtype=np.uint64)),
         )
         self._workers = Workers(options.n_threads)
         self.initial_mdl = self.mdl
-        first_rows(self.state, self._workers)
+        first_rows(self.state, self._workers, ranks)
         self._start(self._workers)
 
     @property
@@ -97,14 +113,17 @@ class MergeEngine:
         at[kernel.MARKED] = at[kernel.WAITING_I] = -1
         at[kernel.LARGE] = self.options.large or LARGE_ENTRIES * memberships.n_samples // max(1, memberships.nnz)
         at[kernel.HAS_UPPER] = self._kernel_name == "range"
+        at[kernel.SUMMER] = self._kernel_sums.address
+        at[kernel.N_RANKS] = self.ranks.size
         return at
 
-    def _sums(self, memberships: Memberships) -> np.ndarray:
+    def _sums(self, memberships: Memberships, activity: np.ndarray) -> np.ndarray:
         sums = np.zeros(kernel.SUMS_SIZE)
-        sums[kernel.TOTAL] = sums[kernel.RANKED] = memberships.counts.sum()
+        sums[kernel.TOTAL] = sums[kernel.RANKED] = activity.sum()
         sums[kernel.N_SAMPLES] = memberships.n_samples
         sums[kernel.ALPHA] = self.options.alpha
         sums[kernel.PARAMETER] = self.options.parameter
+        sums[kernel.ROUNDER] = 1.5 * 2.0 ** memberships.n_samples.bit_length()
         sums[kernel.UPPER_L] = np.log2(max(int(0.9 * memberships.n_components) - 1, 1))
         return sums
 
@@ -116,7 +135,25 @@ class MergeEngine:
         def task(first: int, last: int) -> None:
             start(self._with_own_buffers(), first, last)
 
-        workers(task, n, part=max(64, -(-n // (8 * workers.n_threads))))
+        part = max(64, -(-n // (8 * workers.n_threads)))
+        if self.ranks.size == 1 or self.keeps_all:
+            workers(task, n, part)
+            return
+        for first in range(0, n, part * workers.n_threads):
+            self._start_counted(start, first, min(first + part * workers.n_threads, n))
+
+    def _start_counted(self, start: Any, first: int, last: int) -> None:
+        """The same for groups first .. last - 1, whose rows are all counted and summed over ranks for it: threads could
+        not ask for sums, whose order must be the same on every rank."""
+        state = self.state
+        kept = state.ints[kernel.KEPT].copy()
+        rows = np.zeros((last - first, len(kept)), state.rows.dtype)
+        counted = state._replace(rows=rows)
+        wanted, places = np.arange(first, last), np.arange(last - first)
+        count_rows(counted, wanted, places, self._workers, self.ranks)
+        state.ints[kernel.KEPT, first:last] = places
+        start(counted, first, last)
+        state.ints[kernel.KEPT] = kept
 
     def _with_own_buffers(self) -> State:
         """The state for one of several threads."""
@@ -140,17 +177,30 @@ class MergeEngine:
         make, finish = step
         until = self.n_done + n_merges
         while self.n_done < until and not self.is_finished:
-            make(self.state, min(until - self.n_done, max(1, self.k_groups - self._compact_at)))
-            if self._has_waiting:
-                finish(self.state, join_large(self.state, self._workers))
+            try:
+                make(self.state, min(until - self.n_done, max(1, self.k_groups - self._compact_at)))
+                if self._has_waiting:
+                    finish(self.state, join_large(self.state, self._workers))
+            except (RuntimeError, ValueError) as error:
+                raise self._sum_error(error) from error
             if self.k_groups <= self._compact_at:
                 self._compact()
+
+    def _sum_error(self, error: Exception) -> BaseException:
+        """What a kernel's error that no sum over ranks could be had means."""
+        if self._kernel_sums.error is not None:
+            return self._kernel_sums.error
+        if self.ranks.size == 1 or not isinstance(error, ValueError):
+            return error
+        return LostRankError(
+            f"after {self.n_done:,} merges the ranks chose different pairs: are their processors of different kinds?"
+        )
 
     def _compact(self) -> None:
         self._is_moving = True
         try:
             self.state = compacted(self.state, self.options.memory, self._workers)
-            fill_rows(self.state, self._workers)
+            fill_rows(self.state, self._workers, self.ranks)
         finally:
             self._is_moving = False
 
@@ -232,11 +282,16 @@ _STEPS = {
 """Many merges, and the completion of one that several threads have joined."""
 
 
-def _int_table(sizes: np.ndarray) -> np.ndarray:
+def _int_table(sizes: np.ndarray, ranks: Ranks) -> np.ndarray:
+    """Args:
+    sizes: (n,) on how many of this rank's samples each component is active at all.
+    """
     ints = np.full((kernel.INT_ROWS, len(sizes)), -1, np.int64)
     for row in (kernel.ALIVE, kernel.LEAST, kernel.HEAD, kernel.TAIL):
         ints[row] = np.arange(len(sizes))
+    ints[kernel.LOCAL] = sizes
     ints[kernel.SIZE] = sizes
+    ranks.sum(ints[kernel.SIZE])
     return ints
 
 

@@ -13,17 +13,15 @@ MAX_PARTS = 32
 
 
 def join_large(state: State, workers: Workers) -> float:
-    """Make the samples of the group that waits samples of the one that it is merged into; returns c_ij.
-
-    What each part adds to the row is summed in the order of the parts, which do not depend on the number of threads:
-    soft memberships give the same sums on any machine.
+    """Make the samples of the group that waits samples of the one that it is merged into; returns c_ij, as far
+    as it lies in this rank's samples.
     """
     i, j = int(state.at[kernel.WAITING_I]), int(state.at[kernel.WAITING_J])
     if join.marking_pays(state, i, j):
-        size = int(state.ints[kernel.SIZE, i])
+        size = int(state.ints[kernel.LOCAL, i])
         workers(lambda first, last: samples.mark_part(state, i, first, last), size, 8 * _part(size))
         state.at[kernel.MARKED] = i
-    size = int(state.ints[kernel.SIZE, j])
+    size = int(state.ints[kernel.LOCAL, j])
     part = _part(size)
     n_parts = -(-size // part)
     added = np.zeros((n_parts, state.spare.shape[1]), state.spare.dtype)

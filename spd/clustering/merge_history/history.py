@@ -116,7 +116,7 @@ class MergeHistory(LabelledMerges):
         n_merges = len(self)
         if not 0 < n_merges < self.c_components - 1 or self._ended_by_itself:
             return False
-        return self._known_best_n_merges() == n_merges
+        return self.known_best_n_merges == n_merges
 
     @property
     def _ended_by_itself(self) -> bool:
@@ -135,6 +135,12 @@ class MergeHistory(LabelledMerges):
         if not len(self):
             return 0
         return int(np.argmin(self.mdl_path()))
+
+    @property
+    def n_merges_to_show(self) -> int:
+        """The number of merges at the least MDL; all of them where the MDL is not known."""
+        best = self.known_best_n_merges
+        return len(self) if best is None else best
 
     @property
     def best_iteration(self) -> int | None:
@@ -168,7 +174,7 @@ class MergeHistory(LabelledMerges):
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers about the run; the best state and its MDL are None where the MDL is not known."""
-        return table.summary(self.record(), self._known_best_n_merges())
+        return table.summary(self.record(), self.known_best_n_merges)
 
     def to_dataframe(self) -> "pd.DataFrame":
         """One row a merge: the pair, labels of the two least components, sizes, k_groups, known costs."""
@@ -199,11 +205,13 @@ class MergeHistory(LabelledMerges):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        best = self._known_best_n_merges()
+        best = self.known_best_n_merges
         partition = None if best is None else self.partition_after(best)
         return history_card(self.summary(), self.merge_config.alpha, partition)
 
-    def _known_best_n_merges(self) -> int | None:
+    @property
+    def known_best_n_merges(self) -> int | None:
+        """best_n_merges, or None where the MDL is not known."""
         try:
             return self.best_n_merges
         except SPDError:

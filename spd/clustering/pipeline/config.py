@@ -56,6 +56,12 @@ class ClusteringPipelineConfig(FrozenConfig):
     slurm_memory: str | None = Field(None, description="Memory of each job, as in 32G; null: SLURM's default.")
     slurm_account: str | None = Field(None, description="Account to charge.")
     slurm_qos: str | None = Field(None, description="Quality of service.")
+    merge_tasks: PositiveInt = Field(
+        1,
+        description="SLURM tasks over which each member's samples are divided; its job is then an srun of so many. "
+        "slurm_cpus are for each task, slurm_memory and slurm_gpus for each node.",
+    )
+    merge_nodes: PositiveInt = Field(1, description="Nodes over which these tasks are spread.")
     slurm_extra_options: list[str] = Field(
         default_factory=list, description="Extra sbatch options, each written as a line of its own."
     )
@@ -92,6 +98,14 @@ class ClusteringPipelineConfig(FrozenConfig):
             if not option.startswith("-") or "\n" in option:
                 raise ValueError(f"expected one option a line, as in --exclude=node7 (got {option!r})")
         return value
+
+    @model_validator(mode="after")
+    def _tasks_for_each_node(self) -> Self:
+        if self.merge_nodes > self.merge_tasks:
+            raise ValueError(
+                f"merge_nodes: {self.merge_nodes} nodes need as many tasks at least (merge_tasks is {self.merge_tasks})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _read_run_config(self, info: ValidationInfo) -> Self:

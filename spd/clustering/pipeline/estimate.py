@@ -1,11 +1,8 @@
 """What an ensemble will take: measured on a small trial batch, scaled up by what the steps are known to cost.
 
-    harvest: time and samples in proportion to the items
-    merge:   seconds = 2e-9 N a^2 + 2e-8 n^2          (N samples, a active components on one, n alive components)
-             bytes   = 10 N a + 6 n^2                 (the latter at most merge_options.memory_limit_gb)
-
-The two rates were measured on planted data (n = 10,000 with N a^2 = 2.5e8 and 8e10, two cores); expect a factor of two
-or three either way.
+harvest: time and samples in proportion to the items
+merge:   see merge_engine.needs; right within a quarter where the cores do nothing else, and are as fast as those
+         that its rates were measured on
 """
 
 import math
@@ -13,17 +10,16 @@ import time
 from dataclasses import dataclass
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.sources import MembershipSource
-from spd.machine import peak_bytes
+from spd.machine import available_cores, peak_bytes
 from spd.text import byte_count, duration
 
 _TRIAL_ITEMS = 16
 _TRIAL_SECONDS = 1.0
 """The trial grows until it takes this long; the first does not count, since much is set up only once."""
-_SECONDS_PER_COUNT = 2e-9
-_SECONDS_PER_PAIR = 2e-8
-_MERGE_PROCESS_BYTES = 400 * 2**20
+_MERGE_PROCESS_BYTES = 300 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,36 +27,28 @@ class Estimate:
     """Of one member.
 
     Attributes:
-        n_samples: that it will have.
-        n_components: alive, at most.
-        mean_active: of them, on one sample.
+        size: of the memberships; components alive, at most.
+        merge_s: seconds to merge down to one group.
+        merge_bytes: of each process that merges.
         harvest_s, harvest_bytes: what the harvest will take.
         tried_on: what was harvested to know this, in words.
-        memory_limit: bytes of coactivations that may be kept.
     """
 
-    n_samples: int
-    n_components: int
-    mean_active: float
+    size: MergeSize
     harvest_s: float
     harvest_bytes: float
     tried_on: str
-    memory_limit: float = math.inf
-
-    @property
-    def merge_s(self) -> float:
-        """Seconds to merge down to one group."""
-        counts = self.n_samples * self.mean_active**2
-        return _SECONDS_PER_COUNT * counts + _SECONDS_PER_PAIR * self.n_components**2
-
-    @property
-    def merge_bytes(self) -> float:
-        kept = min(6 * self.n_components**2, self.memory_limit)
-        return _MERGE_PROCESS_BYTES + 10 * self.n_samples * self.mean_active + kept
+    merge_s: float
+    merge_bytes: float
 
 
-def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Estimate:
+def estimate_member(
+    config: ClusteringRunConfig, source: MembershipSource, n_threads: int = 1, n_ranks: int = 1
+) -> Estimate:
     """Harvest batches, each larger than the last, until one can be timed; then scale up.
+
+    Args:
+        n_threads, n_ranks: of each process that merges, and how many of these merge together.
 
     Raises:
         SPDError: the model or the data cannot be used.
@@ -84,14 +72,15 @@ def estimate_member(config: ClusteringRunConfig, source: MembershipSource) -> Es
     n_samples = found.n_samples if is_as_it_is or n_expected is None else n_expected
     mean_active = found.nnz / max(found.n_samples, 1)
     limit = config.merge_options.memory_limit_gb
+    size = MergeSize(n_samples, found.n_components, mean_active, found.is_soft)
+    is_greedy = config.merge_config.merge_pair_sampling_kwargs.get("threshold") == 0
     return Estimate(
-        n_samples,
-        found.n_components,
-        mean_active,
+        size,
         seconds * factor,
         peak_bytes() + 8 * n_samples * mean_active,
         "all of them were read" if is_all else f"tried on {items:,} items",
-        math.inf if limit is None else limit * 1e9,
+        size.seconds(is_greedy=is_greedy, n_threads=n_threads, n_ranks=n_ranks),
+        _MERGE_PROCESS_BYTES + size.bytes(math.inf if limit is None else limit * 1e9, n_ranks),
     )
 
 
@@ -99,9 +88,13 @@ def describe_estimate(
     config: ClusteringPipelineConfig, run_config: ClusteringRunConfig, source: MembershipSource, workers: int
 ) -> str:
     """Memory and time of the whole ensemble, for people; `workers`: members that merge at a time."""
-    one = estimate_member(run_config, source)
+    n_threads = max(1, available_cores() // workers)
+    one = estimate_member(run_config, source, n_threads, config.merge_tasks)
+    size = one.size
     rounds = -(-config.n_runs // workers)
-    in_all = duration(config.n_runs * one.harvest_s + rounds * one.merge_s)
+    is_shared = config.harvest_tasks is not None
+    n_harvests, whose = (1, "by one task, for all members") if is_shared else (config.n_runs, "a member")
+    in_all = duration(n_harvests * one.harvest_s + rounds * one.merge_s)
     members = f"{config.n_runs:,}, {workers:,} at a time"
     if config.n_runs > 1:  # one has nothing to be compared with
         in_all, members = f"{in_all}, and the distances", f"{members}; then {', '.join(config.distances_methods)}"
@@ -109,15 +102,15 @@ def describe_estimate(
         ("members", members),
         (
             "each",
-            f"{one.n_samples:,} samples, at most {one.n_components:,} components alive, {one.mean_active:.1f} active "
-            f"on a sample ({one.tried_on})",
+            f"{size.n_samples:,} samples, at most {size.n_components:,} components alive, {size.mean_active:.1f} "
+            f"active on a sample ({one.tried_on})",
         ),
         (
             "memory",
             f"harvest {byte_count(one.harvest_bytes)}; each merge {byte_count(one.merge_bytes)}, or less where it is "
             "short",
         ),
-        ("time", f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member"),
+        ("time", f"harvest {duration(one.harvest_s)} {whose}; merge {duration(one.merge_s)} a member"),
         ("in all", in_all),
     ]
     return "\n".join(f"{name:<9}{text}" for name, text in lines)

@@ -11,6 +11,7 @@ from spd.clustering.pipeline.config import member_config
 from spd.clustering.pipeline.log_file import log_to_file
 from spd.clustering.pipeline.member_merge import MergePlace, merge_run
 from spd.clustering.pipeline.members import source_fingerprints
+from spd.clustering.pipeline.rank_team import RankTeam
 from spd.clustering.pipeline.run_record import begin_record, is_whole
 from spd.clustering.pipeline.run_state import clear_half_written, has_saved_memberships, recorded, working_on
 from spd.clustering.pipeline.sources import MembershipSource, Progress, open_source
@@ -20,7 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 def run_clustering(
-    config: ClusteringRunConfig, run_id: str, *, idx: int | None = None, source: MembershipSource | None = None
+    config: ClusteringRunConfig,
+    run_id: str,
+    *,
+    idx: int | None = None,
+    source: MembershipSource | None = None,
+    team: RankTeam | None = None,
 ) -> RunPaths:
     """Harvest, merge, save and plot one run, all in this process; what an earlier call left is taken up.
 
@@ -28,6 +34,7 @@ def run_clustering(
         config: of this very run: a member's seeds are already its own.
         idx: the member's index in the ensemble `config.ensemble_id`.
         source: where the memberships come from; None: the config's model or activations.
+        team: the ranks that merge with this one, which is the first of them.
 
     Raises:
         SPDError: something the user gave cannot be used.
@@ -36,25 +43,40 @@ def run_clustering(
     if source is None:
         source = open_source(config)
         config = source.run_config(config)
+    if team is not None:
+        team.announce(run_id, config)
+    place = MergePlace(idx) if team is None else team.place(idx)
     if is_whole(paths, config, source_fingerprints(source)):
         logger.info("%s is finished already", paths.directory)
+        if team is not None:
+            team.start_merge(is_wanted=False)
         return paths
     log_to_file(paths.log)
     with compiling_ahead(config):
-        harvest_run(paths, config, source)
-        merge_run(paths, config, MergePlace(idx))
+        with place.ranks.busy():
+            harvest_run(paths, config, source)
+        if team is not None:
+            team.start_merge(is_wanted=not paths.history.is_file())
+        merge_run(paths, config, place)
+    if team is not None:
+        logger.info("%s", team.communication())
     return paths
 
 
 def run_member(
-    config: ClusteringRunConfig, ensemble_id: str, idx: int | None, *, source: MembershipSource | None = None
+    config: ClusteringRunConfig,
+    ensemble_id: str,
+    idx: int | None,
+    *,
+    source: MembershipSource | None = None,
+    team: RankTeam | None = None,
 ) -> RunPaths:
     """Run a member of an ensemble under its registered id, and record in the registry how it goes.
 
     Args:
         config: the ensemble's; the member's seeds are derived here.
         idx: None: the next free one. One that is not registered becomes the next free one, too.
-        source: see run_clustering.
+        source, team: see run_clustering.
 
     Raises:
         SPDError: something the user gave cannot be used; recorded as the member's error.
@@ -70,8 +92,9 @@ def run_member(
             logger.warning(
                 "index %s of %s is not registered: registered as the next free one, %d", given, ensemble_id, idx
             )
+    config = member_config(config, ensemble_id, idx)
     with recorded(ensemble_id, idx, job_id=own_task_id()):
-        return run_clustering(member_config(config, ensemble_id, idx), run_id, idx=idx, source=source)
+        return run_clustering(config, run_id, idx=idx, source=source, team=team)
 
 
 def harvest_run(
@@ -106,6 +129,6 @@ def _save_memberships(
     """Keep what a run starts from: by name where it is on disk already, else a copy."""
     drawn = source.drawn_from(config)
     if drawn is None:
-        source.memberships(config, progress).save(paths.checkpoint_memberships)
+        source.save(config, paths.checkpoint_memberships, progress)
     else:
         drawn.write(paths)

@@ -18,7 +18,8 @@ import numpy as np
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge import MergeRunOptions, MergeStep, merge_iteration
+from spd.clustering.merge import LogCallback, MergeRunOptions, MergeStep, merge_iteration
+from spd.clustering.merge_engine.ranks import ALONE, Ranks
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.pipeline.drawn import read_memberships
 from spd.clustering.pipeline.found_groups import describe_groups_found, save_found_groups
@@ -56,11 +57,15 @@ class MergePlace:
         idx: the member's index in its ensemble; None for a run of its own.
         n_parallel_members: how many such merges share this machine's memory and cores.
         report: takes a line of progress.
+        ranks: the processes that merge together.
+        n_threads: of this one; None: its part of the cores.
     """
 
     idx: int | None = None
     n_parallel_members: int = 1
     report: Report | None = None
+    ranks: Ranks = ALONE
+    n_threads: int | None = None
 
 
 def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = MergePlace()) -> dict[str, Any]:
@@ -119,6 +124,32 @@ def _merge(
             last_report = now
             place.report(f"merge {step.iteration + 1:,} of {total:,}, {step.k_groups:,} groups")
 
+    history = _merged(paths, config, memberships, place, observe, tracker.next_state)
+    if not history.is_complete:
+        raise KeyboardInterrupt
+    return history
+
+
+def assist_merge(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace) -> None:
+    """Merge as one of the ranks that only hold samples: rank 0 does everything else, `merge_run`. When all ranks have
+    agreed to stop, rank 0 alone ends as interrupted.
+
+    Raises:
+        SPDError: the memberships cannot be read; another rank was lost.
+    """
+    _merged(paths, config, read_memberships(paths), place)
+
+
+def _merged(
+    paths: RunPaths,
+    config: ClusteringRunConfig,
+    memberships: Memberships,
+    place: MergePlace,
+    observe: LogCallback | None = None,
+    next_state: Callable[[int], int] | None = None,
+) -> MergeHistory:
+    """The history, as far as it came; a damaged checkpoint is put away."""
+
     def merge() -> MergeHistory:
         return merge_iteration(
             config.merge_config,
@@ -130,19 +161,19 @@ def _merge(
                 config.merge_options,
                 checkpoint_path=paths.checkpoint_merge,
                 n_parallel_members=place.n_parallel_members,
-                next_state=tracker.next_state,
+                n_threads=place.n_threads,
+                ranks=place.ranks,
+                next_state=next_state,
             ),
         )
 
     try:
-        history = merge()
+        return merge()
     except DamagedFileError as error:
-        logger.warning("the merge starts again: %s", error)
-        paths.checkpoint_merge.unlink(missing_ok=True)
-        history = merge()
-    if not history.is_complete:
-        raise KeyboardInterrupt
-    return history
+        if place.ranks.rank == 0:
+            logger.warning("the merge starts again: %s", error)
+            paths.checkpoint_merge.unlink(missing_ok=True)
+        return merge()
 
 
 def _log_result(history: MergeHistory, memberships: Memberships, seconds: float) -> None:

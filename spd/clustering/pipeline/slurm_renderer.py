@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spd.clustering.execution.slurm_scripts import (
+    Command,
     JobScript,
     JobSetting,
     SlurmResources,
+    on_tasks,
     render_array,
     render_job,
     split_into_arrays,
@@ -43,14 +45,20 @@ class Renderer:
 
     def arrays(self, idxs: list[int], max_array_size: int) -> list[MemberArray]:
         """The arrays that run these members."""
-        return self._arrays("members", self._member_command, idxs, max_array_size)
+        return self._arrays("members", self._member_command, self._member_resources(), idxs, max_array_size)
 
     def harvest(self, parts: list[int], max_array_size: int) -> list[MemberArray]:
         """The arrays that make these parts of the harvest that members share."""
-        return self._arrays("harvest", self._part_command, parts, max_array_size)
+        resources = self._resources(self.config.slurm_gpus)
+        return self._arrays("harvest", self._part_command, resources, parts, max_array_size)
 
     def _arrays(
-        self, what: str, command: Callable[[int], list[str]], numbers: list[int], max_array_size: int
+        self,
+        what: str,
+        command: Callable[[int], Command],
+        resources: SlurmResources,
+        numbers: list[int],
+        max_array_size: int,
     ) -> list[MemberArray]:
         return [
             MemberArray(
@@ -58,7 +66,7 @@ class Renderer:
                 render_array(
                     self._name(what),
                     {task: command(number) for task, number in tasks.items()},
-                    self._resources(self.config.slurm_gpus),
+                    resources,
                     self._setting(),
                     self.config.slurm_max_concurrent,
                 ),
@@ -82,10 +90,16 @@ class Renderer:
         command = [sys.executable, *report_arguments(self.paths), "--again"]
         return render_job(self._name("report"), command, self._resources(self.config.slurm_gpus), self._setting())
 
-    def _member_command(self, idx: int) -> list[str]:
+    def _member_command(self, idx: int) -> Command:
         is_shared = self.config.harvest_tasks is not None
         config = members_config(self.paths) if is_shared else self.paths.clustering_run_config
-        return self._command("run_clustering", "--config", str(config), "--idx-in-ensemble", str(idx))
+        flags = ["--config", str(config), "--idx-in-ensemble", str(idx)]
+        flags += ["--distributed"] if self.config.merge_tasks > 1 else []
+        return on_tasks(self._command("run_clustering", *flags), self._member_resources())
+
+    def _member_resources(self) -> SlurmResources:
+        resources = self._resources(self.config.slurm_gpus)
+        return replace(resources, tasks=self.config.merge_tasks, nodes=self.config.merge_nodes)
 
     def _part_command(self, part: int) -> list[str]:
         return self._command("run_harvest", "--part", str(part))

@@ -54,9 +54,8 @@ def cost_path(history: MergeHistory) -> CostPath:
     """What a history holds of costs."""
     try:
         mdl: np.ndarray | None = history.mdl_path()
-        best: int | None = history.best_n_merges
     except SPDError:
-        mdl, best = None, None
+        mdl = None
     costs = history.merge_pair_cost if history.merge_pair_cost is not None else np.zeros(0)
     n_stretches = min(len(costs), MAX_POINTS)
     starts = np.linspace(0, len(costs), n_stretches, endpoint=False).astype(np.int64)
@@ -70,7 +69,7 @@ def cost_path(history: MergeHistory) -> CostPath:
         min_cost=np.minimum.reduceat(costs, starts) if len(costs) else costs,
         max_cost=np.maximum.reduceat(costs, starts) if len(costs) else costs,
         considered=considered if is_known else None,
-        best_n_merges=best,
+        best_n_merges=None if mdl is None else history.best_n_merges,
         is_cut_too_early=history.is_cut_too_early,
     )
 

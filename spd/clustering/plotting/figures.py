@@ -104,8 +104,7 @@ def save_distance_figure(path: Path | str, distances_array: DistancesArray, meth
 
 def state_to_show(history: MergeHistory) -> GroupMerge:
     """The partition at the least MDL; where the MDL is not known, or no merge was made, the last one."""
-    best = costs.cost_path(history).best_n_merges
-    n_merges = len(history) if best is None else best
+    n_merges = history.n_merges_to_show
     return GroupMerge(history.partition_after(n_merges), history.c_components - n_merges)
 
 

@@ -15,7 +15,7 @@ Rows = Sequence[Mapping[str, float]]
 """One mapping an alpha, ascending: the fields of consensus.sweep.AlphaResult."""
 
 
-def draw_agreement(ax: "Axes", rows: Rows, chosen: float | None, candidates: Sequence[float]) -> "Axes":
+def draw_agreement_by_alpha(ax: "Axes", rows: Rows, chosen: float | None, candidates: Sequence[float]) -> "Axes":
     """Agreement corrected for chance, and what the groups save on samples that were left out."""
     x = np.arange(len(rows))
     mean, minimum = _column(rows, "agreement"), _column(rows, "least_agreement")
@@ -61,7 +61,7 @@ def save_sweep_figure(path: Path, rows: Rows, chosen: float | None, candidates: 
     ordered = sorted(rows, key=lambda row: row["alpha"])
     with new_figure(path, 9.2, 6.4) as figure:
         upper, lower = figure.subplots(2, 1)
-        draw_agreement(upper, ordered, chosen, candidates)
+        draw_agreement_by_alpha(upper, ordered, chosen, candidates)
         draw_sizes(lower, ordered, chosen, candidates)
     return path
 

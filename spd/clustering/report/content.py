@@ -87,6 +87,7 @@ def build_content(
         left_out += _measure(groups, grouping, samples, subject, limits, seed)
     for place, effect in (effects or {}).items():
         groups[place]["effect"] = effect
+    texts, without_text = _token_texts(samples)
     ordered = [groups[int(place)] for place in grouping.by_size]
     sizes = [group["size"] for group in ordered]
     n_of_two = sum(size > 1 for size in sizes)
@@ -105,7 +106,7 @@ def build_content(
             "verdicts": dict(verdicts),
         },
         "verdicts": {verdict: meaning for verdict, meaning in MEANINGS.items() if verdict in verdicts},
-        "missing": list(subject.missing),
+        "missing": [*subject.missing, *without_text],
         "left_out": left_out,
         "components": {
             "labels": grouping.labels,
@@ -114,7 +115,7 @@ def build_content(
         "merges": _pairs(grouping, subject.history),
         "agreement": subject.agreement,
         "description_length": None if subject.history is None else _description_length(subject.history),
-        "token_texts": _token_texts(samples, ordered),
+        "token_texts": texts,
         "groups": ordered,
     }
 
@@ -137,6 +138,7 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
         given = grouping.verdicts.get(place)
         verdict, why = given or (("alone", MEANINGS["alone"]) if len(members) == 1 else ("unseen", "nothing measured"))
         confidence = None if grouping.confidence is None else grouping.confidence[members]
+        parts = np.full(len(members), -1) if grouping.parts is None else grouping.parts[members]
         found.append(
             {
                 "id": int(grouping.ids[place]),
@@ -156,6 +158,7 @@ def _bare_groups(grouping: Grouping, subject: Subject, modules: list[str]) -> li
                         "component": int(component),
                         "label": grouping.labels[component],
                         "confidence": None if confidence is None else round(float(confidence[at]), 4),
+                        "part": int(parts[at]) if parts[at] >= 0 else None,
                         "also": others.get(int(component), []),
                     }
                     for at, component in enumerate(members)
@@ -267,9 +270,17 @@ def _data(samples: Samples | None) -> dict[str, Any]:
     return found | dict(samples.about)
 
 
-def _token_texts(samples: Samples | None, groups: list[dict[str, Any]]) -> dict[str, str]:
-    """The text of every token id that a report shows: those of its sequences."""
+def _token_texts(samples: Samples | None) -> tuple[dict[str, str], list[str]]:
+    """The text of every token id that a report shows, those of its sequences; and a sentence where some have none."""
     if samples is None or samples.tokens is None or samples.decode is None:
-        return {}
+        return {}, []
     ids = np.unique(samples.tokens).tolist()
-    return dict(zip(map(str, ids), samples.decode(ids), strict=True))
+    try:
+        texts = samples.decode(ids)
+    except SPDError as error:
+        return {}, [f"Tokens are shown by their numbers, since they cannot be decoded: {error}"]
+    known = {str(token): text for token, text in zip(ids, texts, strict=True) if text is not None}
+    lacking = len(ids) - len(known)
+    if not lacking:
+        return known, []
+    return known, [f"{lacking} of {len(ids)} tokens are shown by their numbers: the tokenizer has no text for them."]

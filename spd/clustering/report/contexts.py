@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.report.limits import Limits
-from spd.clustering.report.samples import Columns, Firing, Samples
+from spd.clustering.report.samples import ByComponent, Firing, Samples
 
 BEFORE, AFTER = 16, 16
 N_BANDS = 4
@@ -57,7 +57,7 @@ def contexts_of(
 
 
 def member_places(
-    samples: Samples, columns: Columns, component: int, fired: np.ndarray, n: int
+    samples: Samples, columns: ByComponent, component: int, fired: np.ndarray, n: int
 ) -> dict[str, list[list[float]]]:
     """`strongest`: a component's own strongest samples; `while_firing`: those while its group fires. [sample, value]"""
     rows, values = columns.entries(component)

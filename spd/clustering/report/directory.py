@@ -114,21 +114,18 @@ def _open_run(paths: RunPaths) -> Opened:
         groups = Groups.read(paths.groups, labels=history.labels)
         method = f"find_groups on {groups.n_samples:,} samples"
         return Opened(paths.directory, "run", from_groups(groups, method), config, history, settings, None, missing)
-    n_merges, method = _best(history)
+    n_merges = history.n_merges_to_show
     settings["n_merges"] = n_merges
-    return Opened(
-        paths.directory, "run", from_history(history, n_merges, method), config, history, settings, None, missing
-    )
+    grouping = from_history(history, n_merges, _method(history))
+    return Opened(paths.directory, "run", grouping, config, history, settings, None, missing)
 
 
-def _best(history: MergeHistory) -> tuple[int, str]:
-    """(number of merges, in words) at the least description length; all merges where it is not known."""
-    alpha = history.merge_config.alpha
-    try:
-        n_merges = history.best_n_merges
-    except SPDError:
-        return len(history), f"all {len(history)} merges at alpha {alpha:g}: the file holds no costs"
-    return n_merges, f"MDL minimum at alpha {alpha:g}, after {n_merges} of {len(history)} merges"
+def _method(history: MergeHistory) -> str:
+    """What made the groups of a history that has no others, in words."""
+    alpha, n_merges = history.merge_config.alpha, history.known_best_n_merges
+    if n_merges is None:
+        return f"all {len(history)} merges at alpha {alpha:g}: the file holds no costs"
+    return f"MDL minimum at alpha {alpha:g}, after {n_merges} of {len(history)} merges"
 
 
 def _open_ensemble(paths: EnsemblePaths, has_mapping: bool) -> Opened:
@@ -210,6 +207,7 @@ def consensus_grouping(content: Mapping[str, Any]) -> Grouping:
         confidence=np.array([np.nan if value is None else value for value in confidence], np.float64),
         secondary=secondary,
         verdicts=verdicts,
+        parts=np.array([-1 if place["stable_group"] is None else place["stable_group"] for place in places.values()]),
     )
 
 

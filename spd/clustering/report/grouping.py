@@ -45,6 +45,8 @@ class Grouping:
         joins: (m, 2) components whose parts are joined, in the order from all alone to few groups: what other cuts
             follow from. None: those of the history, where there is one.
         verdicts: by group the verdict and the reason; empty where only the data can tell.
+        parts: (n,) the stable group that each component is in, by its number in stable_groups.json, -1 for none: what
+            is to be trusted of a group that is not trusted whole. None: not known.
     """
 
     labels: list[str]
@@ -59,6 +61,7 @@ class Grouping:
     nested: tuple[tuple[int, int, float], ...] = ()
     joins: np.ndarray | None = None
     verdicts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    parts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         assert self.group_of.shape == (len(self.labels),)

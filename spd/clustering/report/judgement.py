@@ -74,6 +74,9 @@ def remarks(group: Mapping[str, Any]) -> list[str]:
         found.append("spans attention and MLP")
     elif len(group["modules"]) > 1:
         found.append("spans layers" if len({_layer(module) for module in group["modules"]}) > 1 else "spans modules")
+    jaccard = group["inside"]["mean_jaccard"]
+    if jaccard is not None and jaccard < LOOSE and group["n_firing"] >= MIN_FIRING:
+        found.append("seldom together")
     if any(merge["never_together"] for merge in group.get("merges") or ()):
         found.append("never together")
     return found

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.exports import NeuronpediaNames, groups_csv, mapping, neuronpedia_link
 from spd.clustering.report.labels_file import read_labels, read_sample_texts
 from spd.clustering.report.limits import Limits
+from spd.clustering.report.model_data import ModelData, model_data
 from spd.clustering.report.page import render_page, too_large
 from spd.clustering.report.progress import Show
-from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.report.samples import MAX_ENTRIES, Samples, stopped_early
 from spd.clustering.storage import RunPaths
 from spd.errors import ConfigError, SPDError
 from spd.files.atomic import atomic_write, check_can_write, is_stream
@@ -144,6 +145,7 @@ def report_content(
     if opened.config is not None:
         try:
             samples, model = take_samples(opened, options, show)
+            missing += samples.missing
         except SPDError as error:
             if options.samples is not None and str(options.samples) in str(error):
                 raise
@@ -179,28 +181,45 @@ def take_samples(
     Raises:
         SPDError: the model, its data, or the matrix cannot be used.
     """
-    assert opened.config is not None
-    if opened.config.model_path is None:
-        return matrix_samples(opened, opened.config, options), None
+    config = opened.config
+    assert config is not None
+    if config.model_path is None and options.samples is not None:
+        return matrix_samples(opened, config, options), None
+    data = model_data(config)
+    if data is None:
+        return matrix_samples(opened, config, options), None
     if options.samples is not None:
         raise ConfigError(f"--samples {options.samples}: texts are for a matrix of one's own, this is of a model")
-    from spd.clustering.report.model_inputs import ModelInputs, RunData
+    try:
+        return model_samples(opened, data, options, show)
+    except SPDError as error:
+        if config.activations_path is None:
+            raise
+        logger.warning("the model of the harvest cannot be used, so the report is of its samples alone: %s", error)
+        samples = matrix_samples(opened, config, options)
+        sentence = f"The model of the harvest cannot be used, so there are no contexts: {error}"
+        return replace(samples, missing=(sentence,)), None
 
-    config = opened.config
-    model = ModelInputs.load(opened.config.model_path)
+
+def model_samples(
+    opened: Opened, data: ModelData, options: ReportOptions, show: Show | None = None
+) -> "tuple[Samples, ModelInputs]":
+    """Importances of the directory's components on samples of the model.
+
+    Raises:
+        SPDError: the model or its data cannot be used, or it has other components.
+    """
+    from spd.clustering.report.model_inputs import ModelInputs
+
+    assert opened.config is not None
+    model = ModelInputs.load(data.path)
     threshold = opened.config.merge_config.activation_threshold
     n_samples = options.n_samples or N_SAMPLES
     if options.within_run:
-        n_samples = min(n_samples, config.batch_size * model.samples_per_item)
-    samples = model.samples(
-        opened.grouping.labels,
-        SOFT_THRESHOLD if threshold is None else threshold,
-        n_samples,
-        seed=config.dataset_seed,
-        of_run=RunData(config.batch_size, config.micro_batch_size, config.dataset_streaming),
-        show=show,
-    )
-    return samples, model
+        of_run = data.n_samples if data.n_items is None else data.n_items * model.samples_per_item
+        n_samples = min(n_samples, of_run or n_samples)
+    labels = opened.grouping.labels
+    return model.samples(labels, SOFT_THRESHOLD if threshold is None else threshold, n_samples, data, show), model
 
 
 def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportOptions) -> Samples:
@@ -221,6 +240,7 @@ def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportO
     path, soft_config = Path(config.activations_path), config.replaced(merge_config=soft)
     limit = min(config.batch_size, options.n_samples or config.batch_size)
     found = read_activations(path, soft_config.replaced(batch_size=min(limit, _N_FIRST)))
+    fits = limit
     if found.n_samples < limit:
         fits = max(1, MAX_ENTRIES * found.n_samples // max(found.nnz, 1))
         if fits < limit:
@@ -240,7 +260,8 @@ def matrix_samples(opened: Opened, config: ClusteringRunConfig, options: ReportO
     threshold = config.merge_config.activation_threshold
     texts = read_sample_texts(options.samples, memberships.n_samples) if options.samples else []
     about: dict[str, object] = {"dataset": Path(config.activations_path).name}
-    return Samples(memberships, threshold or 0.0, "matrix", texts=texts, about=about)
+    missing = stopped_early(memberships.n_samples, limit) if fits < limit else ()
+    return Samples(memberships, threshold or 0.0, "matrix", texts=texts, about=about, missing=missing)
 
 
 def smaller(content: dict[str, Any], limits: Limits) -> dict[str, Any]:

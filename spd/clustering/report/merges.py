@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spd.clustering.report.grouping import Grouping
-from spd.clustering.report.samples import Columns
+from spd.clustering.report.samples import ByComponent
 
 if TYPE_CHECKING:
     from spd.clustering.merge_history import MergeHistory
@@ -28,7 +28,7 @@ def merge_pairs(history: "MergeHistory", labels: list[str]) -> list[list[int]]:
 
 
 def merge_reasons(
-    history: "MergeHistory", grouping: Grouping, columns: Columns, n_samples: int
+    history: "MergeHistory", grouping: Grouping, columns: ByComponent, n_samples: int
 ) -> list[list[dict[str, Any]]]:
     """By group, every merge that joined two parts of it, first to last.
 

@@ -7,7 +7,7 @@ computed; nothing of size samples x components is kept.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from spd.clustering.labels import split_label
 from spd.clustering.math.sparse_rows import SparseRows
 from spd.clustering.memberships import Memberships
 from spd.clustering.report.effects import ComponentSet, MaskedRows
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.progress import Progress, Show
-from spd.clustering.report.samples import MAX_ENTRIES, Samples
+from spd.clustering.report.samples import MAX_ENTRIES, Samples, stopped_early
 from spd.data import iter_batches
 from spd.errors import ConfigError
 from spd.models.run_info import SPDRunInfo
@@ -33,19 +34,6 @@ FLOOR_RATIO = 0.1
 """Importances below this share of the threshold count as 0: they are many where a sigmoid never reaches 0."""
 _FLOATS_AT_ONCE = 1 << 24
 """Numbers in a masked pass's output: some arrays of 64 MB."""
-
-
-@dataclass(frozen=True)
-class RunData:
-    """How a clustering run read its data, see ClusteringRunConfig.
-
-    Attributes:
-        n_items: how many items it took; None: not known.
-    """
-
-    n_items: int | None = None
-    micro_batch_size: int | None = None
-    streaming: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +91,7 @@ class ModelInputs:
         labels: Sequence[str],
         threshold: float,
         n_samples: int,
-        *,
-        seed: int = 0,
-        of_run: RunData | None = None,
+        data: ModelData,
         show: Show | None = None,
     ) -> Samples:
         """Run the model over some of its data.
@@ -114,8 +100,7 @@ class ModelInputs:
             labels: the components that are looked at, in this order.
             threshold: active where above it.
             n_samples: tokens, rounded up to whole sequences, or feature vectors.
-            seed: of the data.
-            of_run: what the clustering ran on. Where there are fewer items than asked for, or importances depend on the
+            data: what the clustering ran on. Where there are fewer items than asked for, or importances depend on the
                 whole batch, exactly these are taken.
             show: takes lines of progress.
 
@@ -123,39 +108,45 @@ class ModelInputs:
             SPDError: the data cannot be used, or a label names no component of the model.
         """
         self.check_labels(labels)
-        of_run = of_run or RunData()
         task = self.info.config.task_config
         n_items = -(-n_samples // self.samples_per_item)
-        if self.info.config.attends_over_batch and of_run.n_items is not None:
-            n_items = of_run.n_items
+        if self.info.config.attends_over_batch and data.n_items is not None:
+            n_items = data.n_items
         floor = FLOOR_RATIO * threshold
         try:
-            memberships, inputs, order = self._run(list(labels), floor, *self._items(n_items, seed, of_run, show))
+            memberships, inputs, order = self._run(list(labels), floor, *self._items(n_items, data, show))
         except ConfigError as error:
-            if of_run.n_items is None or n_items <= of_run.n_items:
+            if data.n_items is None or n_items <= data.n_items:
                 raise
-            logger.warning("the report uses the %d items of the clustering: %s", of_run.n_items, error)
-            memberships, inputs, order = self._run(
-                list(labels), floor, *self._items(of_run.n_items, seed, of_run, show)
-            )
+            logger.warning("the report uses the %d items of the clustering: %s", data.n_items, error)
+            n_items = data.n_items
+            memberships, inputs, order = self._run(list(labels), floor, *self._items(n_items, data, show))
+        missing = stopped_early(memberships.n_samples, n_items * self.samples_per_item)
         about = {
             "dataset": task.dataset_name if self.is_language else f"features of {task.task_name}",
-            "seed": seed,
+            "seed": data.seed,
             "importances_below_count_as_0": floor,
         }
         modules = {module: self.model.module_to_c[module] for module in order}
         if not self.is_language:
-            return Samples(memberships, threshold, "toy", features=inputs, modules=modules, about=about)
+            return Samples(
+                memberships, threshold, "toy", features=inputs, modules=modules, about=about, missing=missing
+            )
         return Samples(
-            memberships, threshold, "language", tokens=inputs, decode=self.decode, modules=modules, about=about
+            memberships,
+            threshold,
+            "language",
+            tokens=inputs,
+            decode=self.decode,
+            modules=modules,
+            about=about,
+            missing=missing,
         )
 
-    def _items(
-        self, n_items: int, seed: int, of_run: RunData, show: Show | None
-    ) -> "tuple[Iterable[torch.Tensor], Progress]":
+    def _items(self, n_items: int, data: ModelData, show: Show | None) -> "tuple[Iterable[torch.Tensor], Progress]":
         """Batches of the data, and what counts them."""
         batches = iter_batches(
-            self.info, n_items, seed, micro_batch_size=of_run.micro_batch_size, streaming=of_run.streaming
+            self.info, n_items, data.seed, micro_batch_size=data.micro_batch_size, streaming=data.streaming
         )
         return batches, Progress(f"running the model on {n_items:,} items", n_items, show)
 
@@ -244,17 +235,26 @@ class ModelInputs:
         vocabulary = getattr(getattr(self.model.target_model, "config", None), "vocab_size", None)
         return max(int(vocabulary or 0), sum(self.model.module_to_c.values()))
 
-    def decode(self, ids: list[int]) -> list[str]:
-        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it."""
+    def decode(self, ids: list[int]) -> list[str | None]:
+        """The text of each token; of one that is no whole character by itself, the tokenizer's own name of it; None for
+        one that the tokenizer does not know.
+
+        Raises:
+            SPDError: there is no tokenizer.
+        """
         from spd.data.corpus import load_tokenizer
 
         tokenizer = load_tokenizer(self.info)
-        texts = [str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
-        names = tokenizer.convert_ids_to_tokens(ids)
-        return [
-            str(name) if name is not None and (not text or "\ufffd" in text) else text
-            for text, name in zip(texts, names, strict=True)
-        ]
+        return [_text_of(tokenizer, token) for token in ids]
+
+
+def _text_of(tokenizer: Any, token: int) -> str | None:
+    try:
+        text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+        name = tokenizer.convert_ids_to_tokens([token])[0]
+    except Exception:  # tokenizers raise what they like at an id beyond their vocabulary
+        return None
+    return str(name) if name is not None and (not text or "\ufffd" in text) else text
 
 
 def _append(rows: SparseRows, importances: "dict[str, torch.Tensor]", columns: "torch.Tensor", floor: float) -> None:

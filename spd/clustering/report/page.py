@@ -24,6 +24,7 @@ from spd.text import printable
 
 _SCRIPTS = (
     "base.js",
+    "summary.js",
     "filter.js",
     "table.js",
     "pictures.js",
@@ -31,12 +32,15 @@ _SCRIPTS = (
     "places.js",
     "relations.js",
     "group.js",
+    "exports.js",
     "start.js",
 )
 _STYLES = ("page.css", "group.css")
 _GROUPS_A_CHUNK = 50
 _N_TOKENS_IN_INDEX = 8
 _N_TOKENS_WITHOUT_SCRIPT = 5
+_PLACE_BEFORE, _PLACE_AFTER = 6, 4
+"""Tokens around a group's strongest place in the index."""
 
 
 def render_page(content: dict[str, Any]) -> str:
@@ -82,7 +86,7 @@ def _head(content: dict[str, Any]) -> dict[str, Any]:
     kept["data"] = {key: value for key, value in content["data"].items() if key != "tokens"}
     kept["chunk_size"] = _GROUPS_A_CHUNK
     kept["module_names"] = modules
-    kept["index"] = [_row(group, place) for group in content["groups"]]
+    kept["index"] = [_row(group, place) | _place(content["data"], group) for group in content["groups"]]
     return kept
 
 
@@ -113,6 +117,15 @@ def _row(group: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def _place(data: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """`place`: the tokens around a group's strongest place, and which of them it is; nothing without tokens."""
+    if not data.get("tokens") or not group.get("contexts"):
+        return {}
+    sequence, at = divmod(group["contexts"][0]["sample"], data["sequence_length"])
+    start = max(0, at - _PLACE_BEFORE)
+    return {"place": [data["tokens"][sequence][start : at + 1 + _PLACE_AFTER], at - start]}
+
+
 def _json(content: Any) -> str:
     """JSON that can stand in a script element: no markup, nothing but ASCII; NaN has no place in it."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
@@ -138,17 +151,36 @@ def _static(name: str) -> str:
 
 def _plain_table(content: dict[str, Any]) -> str:
     """The index for a browser without scripts."""
-    cells = ["group", "label", "verdict", "size", "fires on", "modules", "mostly on"]
+    cells = ["group", "label", "verdict", "size", "fires on", "modules", "mostly on", "strongest place"]
     rows = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in cells)}</tr>"]
     for group in content["groups"]:
         rate = "" if group["firing_rate"] is None else f"{group['firing_rate']:.2%}"
         modules = ", ".join(f"{module} {count}" for module, count in group["modules"].items())
         tokens = _names(content, [token["id"] for token in group.get("tokens", [])[:_N_TOKENS_WITHOUT_SCRIPT]])
-        values = [group["id"], group["label"] or "", group["verdict"], group["size"], rate, modules, tokens]
+        values = [
+            group["id"],
+            group["label"] or "",
+            group["verdict"],
+            group["size"],
+            rate,
+            modules,
+            tokens,
+            _place_text(content, group),
+        ]
         rows.append(f"<tr>{''.join(f'<td>{html.escape(printable(str(value)))}</td>' for value in values)}</tr>")
     return "\n".join(rows)
 
 
+def _place_text(content: dict[str, Any], group: dict[str, Any]) -> str:
+    found = _place(content["data"], group)
+    if not found:
+        return ""
+    ids, at = found["place"]
+    texts = [content["token_texts"].get(str(token), f"#{token}") for token in ids]
+    return f"{''.join(texts[:at])}[{texts[at]}]{''.join(texts[at + 1 :])}"
+
+
 def _names(content: dict[str, Any], ids: Sequence[int]) -> str:
     texts = {token: text.replace(" ", "\u00b7") for token, text in content["token_texts"].items()}
-    return "  ".join(texts.get(str(token), f"feature {token}") for token in ids)
+    other = "#" if content["data"]["kind"] == "language" else "feature "
+    return "  ".join(texts.get(str(token), f"{other}{token}") for token in ids)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.report.limits import MAX_INSIDE
-from spd.clustering.report.samples import Columns, Firing
+from spd.clustering.report.samples import ByComponent, Firing
 
 N_AROUND = 5
 _MAX_PAIRS = 2_000_000_000
@@ -14,7 +14,7 @@ _MAX_PAIRS = 2_000_000_000
 
 
 def member_rows(
-    columns: Columns, members: np.ndarray, firing: Firing, n_samples: int
+    columns: ByComponent, members: np.ndarray, firing: Firing, n_samples: int
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """One row a component, those first that are active most while the group fires; and (m,) that order.
 

@@ -1,6 +1,6 @@
 """What the report measures on: importances of samples, and what each sample is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -11,8 +11,19 @@ from spd.clustering.memberships import Memberships
 
 Kind = Literal["language", "toy", "matrix"]
 
-MAX_ENTRIES = 128 * 2**20
-"""Positive importances that are kept, 8 bytes each; with more, fewer samples are used."""
+MAX_ENTRIES = 64 * 2**20
+"""Positive importances that are kept; with more, fewer samples are used, and the report says so. So many, of 10,000
+components in 5,000 groups, take 2.5 GiB beyond the model."""
+
+
+def stopped_early(n_samples: int, n_wanted: int) -> tuple[str, ...]:
+    """A sentence where fewer samples were used than wanted, so that their importances fit."""
+    if n_samples >= n_wanted:
+        return ()
+    return (
+        f"Measured on {n_samples:,} samples instead of {n_wanted:,}: so many components are active at once that more "
+        f"would not fit {MAX_ENTRIES:,} importances.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +37,10 @@ class Samples:
         tokens: (n_sequences, length) of a language model, its samples row by row; else None.
         features: (n_samples, n_features) of a toy model; else None.
         texts: one for each of the first samples of a matrix, as the user gave them.
-        decode: texts of token ids, one each.
+        decode: texts of token ids, one each; None: it has no text.
         modules: number of components of each module of the model, in order of execution; empty without a model.
         about: what is said of the data: name, seed, and so on (JSON types).
+        missing: sentences about what could not be had.
     """
 
     memberships: Memberships
@@ -37,22 +49,23 @@ class Samples:
     tokens: np.ndarray | None = None
     features: np.ndarray | None = None
     texts: list[str] = field(default_factory=list)
-    decode: Callable[[list[int]], list[str]] | None = None
+    decode: Callable[[list[int]], Sequence[str | None]] | None = None
     modules: dict[str, int] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:
         return self.memberships.n_samples
 
     @cached_property
-    def columns(self) -> "Columns":
+    def columns(self) -> "ByComponent":
         """The same by component."""
-        return Columns.of(self.memberships, self.threshold)
+        return ByComponent.of(self.memberships, self.threshold)
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ByComponent:
     """Entries by component: those of component i are `start[i]:start[i + 1]`, samples ascending.
 
     Attributes:
@@ -68,7 +81,7 @@ class Columns:
     threshold: float
 
     @classmethod
-    def of(cls, memberships: Memberships, threshold: float) -> "Columns":
+    def of(cls, memberships: Memberships, threshold: float) -> "ByComponent":
         matrix = memberships.to_scipy().tocsc()
         return cls(
             matrix.indptr.astype(np.int64),
@@ -129,7 +142,7 @@ class Firing:
         return found
 
 
-def firing_of(columns: Columns, components: np.ndarray, weights: np.ndarray, bias: float) -> Firing:
+def firing_of(columns: ByComponent, components: np.ndarray, weights: np.ndarray, bias: float) -> Firing:
     """The firing of a group of these components by the rule of `grouping`."""
     parts = [columns.entries(int(component)) for component in components]
     lengths = [len(rows) for rows, _ in parts]

@@ -9,7 +9,8 @@ from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.directory import open_directory
 from spd.clustering.report.grouping import from_history
-from spd.clustering.report.make import ReportOptions, take_samples
+from spd.clustering.report.make import ReportOptions, model_samples
+from spd.clustering.report.model_data import model_data
 from spd.errors import ConfigError, SPDError
 from spd.text import printable
 
@@ -69,8 +70,8 @@ def describe_groups(
         SPDError: the directory, its model or its data cannot be used.
     """
     opened = open_directory(directory)
-    model_path = None if opened.config is None else opened.config.model_path
-    if model_path is None:
+    data = None if opened.config is None else model_data(opened.config)
+    if data is None:
         raise ConfigError(f"{directory}: clusters a matrix of activations: there is no model to show its inputs")
     if iteration is not None:
         if opened.history is None or opened.kind != "run":
@@ -79,8 +80,8 @@ def describe_groups(
         opened = replace(opened, grouping=from_history(opened.history, n_merges, f"iteration {iteration}"))
     from spd.clustering.report.model_inputs import samples_of_items
 
-    n_samples = samples_of_items(model_path, selection.items)
-    samples, _ = take_samples(opened, ReportOptions(n_samples=n_samples))
+    n_samples = samples_of_items(data.path, selection.items)
+    samples, _ = model_samples(opened, data, ReportOptions(n_samples=n_samples))
     content = build_content(opened.grouping, samples, Subject(model={}, settings=opened.settings))
     return shown_groups(content, selection)
 
@@ -114,7 +115,9 @@ def _shown(content: Mapping[str, Any], group: Mapping[str, Any], n_shown: int) -
         modules=group["modules"],
         active_share=group["firing_rate"],
         inputs={
-            texts[str(token["id"])] if is_language else f"feature {token['id']}": token.get("weight", token["share"])
+            texts.get(str(token["id"]), f"#{token['id']}") if is_language else f"feature {token['id']}": token.get(
+                "weight", token["share"]
+            )
             for token in tokens
         },
         contexts=_contexts(content, group, n_shown) if is_language else [],
@@ -130,7 +133,7 @@ def _contexts(content: Mapping[str, Any], group: Mapping[str, Any], n_shown: int
             row = content["data"]["tokens"][context["sample"] // length]
             at = context["sample"] % length
             before, token, after = (
-                "".join(content["token_texts"][str(identifier)] for identifier in part)
+                "".join(content["token_texts"].get(str(identifier), f"#{identifier}") for identifier in part)
                 for part in (row[max(0, at - _BEFORE) : at], row[at : at + 1], row[at + 1 : at + 1 + _AFTER])
             )
             found[printable(f"{before}[{token}]{after}".replace("\n", " "))] = None

@@ -1,4 +1,4 @@
-"""What a group fires on: tokens by id, the tokens that come next, features of toy models, positions in the sequence.
+"""What a group fires on: tokens by id, the tokens before and after, features of toy models, positions in the sequence.
 
 With N samples, f of them fired on, n_t of token t and c_t both:
 
@@ -18,6 +18,7 @@ import numpy as np
 from spd.clustering.report.samples import Samples
 
 N_SHOWN = 12
+N_PREVIOUS_SHOWN = 6
 N_POSITION_BINS = 32
 POSITIONAL = 0.5
 
@@ -33,42 +34,54 @@ class TokenCounts:
         assert samples.tokens is not None
         self.tokens = samples.tokens.reshape(-1)
         self.length = samples.tokens.shape[1]
-        # The last token of a sequence has no next one: -1, which counts nowhere.
+        # The last token of a sequence has no next one, the first none before it: -1, which counts nowhere.
         following = np.full(samples.tokens.shape, -1, np.int64)
         following[:, :-1] = samples.tokens[:, 1:]
         self.following = following.reshape(-1)
+        preceding = np.full(samples.tokens.shape, -1, np.int64)
+        preceding[:, 1:] = samples.tokens[:, :-1]
+        self.preceding = preceding.reshape(-1)
         self._vocabulary = int(self.tokens.max(initial=0)) + 1
         self._base = np.bincount(self.tokens, minlength=self._vocabulary)
-        known = self.following[self.following >= 0]
-        self._base_following = np.bincount(known, minlength=self._vocabulary)
+        self._base_following = self._counts(self.following)
+        self._base_preceding = self._counts(self.preceding)
+
+    def _counts(self, tokens: np.ndarray) -> np.ndarray:
+        return np.bincount(tokens[tokens >= 0], minlength=self._vocabulary)
 
     def of(self, fired: np.ndarray, strength: np.ndarray) -> dict[str, Any]:
-        """Keys tokens, next_tokens, token_entropy (bits), positional, positions.
+        """Keys tokens, previous_tokens, next_tokens, token_entropy (bits), positional, positions.
 
         Args:
             fired: (f,) the samples on which a group fires.
             strength: (f,) how strongly.
         """
-        following = self.following[fired]
-        has_next = following >= 0
         shown, entropy = self._table(self.tokens[fired], strength, self._base)
         positions, positional = self._positions(fired)
         return {
             "tokens": shown,
-            "next_tokens": self._table(following[has_next], strength[has_next], self._base_following)[0],
+            "previous_tokens": self._beside(self.preceding[fired], strength, self._base_preceding, N_PREVIOUS_SHOWN),
+            "next_tokens": self._beside(self.following[fired], strength, self._base_following, N_SHOWN),
             "token_entropy": entropy,
             "positional": positional,
             "positions": positions,
         }
 
-    def _table(self, found: np.ndarray, strength: np.ndarray, base: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+    def _beside(self, found: np.ndarray, strength: np.ndarray, base: np.ndarray, n: int) -> list[dict[str, Any]]:
+        """The table of the tokens beside those fired on; -1: there is none."""
+        is_one = found >= 0
+        return self._table(found[is_one], strength[is_one], base, n)[0]
+
+    def _table(
+        self, found: np.ndarray, strength: np.ndarray, base: np.ndarray, n: int = N_SHOWN
+    ) -> tuple[list[dict[str, Any]], float]:
         if not len(found):
             return [], 0.0
         ids, place, counts = np.unique(found, return_inverse=True, return_counts=True)
         shares = counts / len(found)
         rates = base[ids] / base.sum()
         weights = np.bincount(place, strength) / strength.sum()
-        best = np.lexsort((ids, -counts, -weights * np.log2(weights / rates)))[:N_SHOWN]
+        best = np.lexsort((ids, -counts, -weights * np.log2(weights / rates)))[:n]
         table = [
             {
                 "id": int(ids[at]),

@@ -27,6 +27,11 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, type=Path, help="config of the run (.json, .yaml)")
     parser.add_argument("--pipeline-run-id", metavar="ID", help="the ensemble that the run is a member of")
     parser.add_argument("--idx-in-ensemble", type=int, metavar="I", help="the member's index in the ensemble")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one run by all processes that torchrun or srun has started: they merge together, the first does the rest",
+    )
     add_override_flags(parser)
     return parser
 
@@ -42,10 +47,18 @@ def _body(arguments: argparse.Namespace) -> None:
     from spd.clustering.pipeline.member import run_clustering, run_member
     from spd.clustering.storage import RunPaths
 
+    team = None
+    if arguments.distributed:
+        from spd.clustering.pipeline.rank_team import join_team
+
+        team = join_team(config=(config.model_dump(mode="json"), ensemble_id, arguments.idx_in_ensemble))
+        if not team.is_first:
+            team.assist()
+            return
     if ensemble_id is None:
-        paths = run_clustering(config, RunPaths.new_id())
+        paths = run_clustering(config, RunPaths.new_id(), team=team)
     else:
-        paths = run_member(config, ensemble_id, arguments.idx_in_ensemble)
+        paths = run_member(config, ensemble_id, arguments.idx_in_ensemble, team=team)
     print(f"clustering run {paths.run_id}: {paths.directory}")
 
 

@@ -2,6 +2,12 @@
 
 Without --config the run merges as the harvest's own config says; with it, as that config says. With --pipeline-run-id
 the run becomes a member of an ensemble, and its samples are a bootstrap of the harvest's.
+
+With --distributed the samples are divided over the processes that torchrun or srun has started, on one machine or many;
+the result is that of one process:
+
+    torchrun --nproc-per-node 2 -m spd.clustering.scripts.run_merge --harvest H --distributed
+    srun --ntasks 8 --kill-on-bad-exit python -m spd.clustering.scripts.run_merge --harvest H --distributed
 """
 
 import argparse
@@ -23,6 +29,10 @@ def make_command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--bootstrap", action="store_true", help="draw the samples again, with replacement")
     parser.add_argument("--pipeline-run-id", metavar="ID", help="the ensemble that the run is a member of")
     parser.add_argument("--idx-in-ensemble", type=int, metavar="I", help="the member's index in the ensemble")
+    parser.add_argument("--run-id", metavar="ID", help="take up this run, which was cut off")
+    parser.add_argument(
+        "--distributed", action="store_true", help="one merge by all processes that torchrun or srun has started"
+    )
     for name in ("project", "entity"):
         parser.add_argument(
             f"--wandb-{name}", type=none_or_text, default=argparse.SUPPRESS, metavar="X", help=f"the W&B {name}"
@@ -36,6 +46,8 @@ def _body(arguments: argparse.Namespace) -> None:
     given = None if arguments.config is None else ClusteringRunConfig.from_file(arguments.config)
     if arguments.idx_in_ensemble is not None and arguments.pipeline_run_id is None:
         raise ConfigError("--idx-in-ensemble is an index in an ensemble: give --pipeline-run-id, too")
+    if arguments.run_id is not None and arguments.pipeline_run_id is not None:
+        raise ConfigError("--run-id is of a run of its own: a member of an ensemble is taken up by --idx-in-ensemble")
     from spd.clustering.harvest.saved import SavedHarvest, locate_harvest
     from spd.clustering.pipeline.member import run_clustering, run_member
     from spd.clustering.pipeline.shared_samples import SavedHarvestSource
@@ -45,10 +57,23 @@ def _body(arguments: argparse.Namespace) -> None:
     source = SavedHarvestSource(harvest, bootstrap=arguments.bootstrap)
     changes = given_flags(arguments, "seed", "dataset_seed", "wandb_project", "wandb_entity")
     config = harvest.run_config(given, {"ensemble_id": None, **changes})
+    team = None
+    if arguments.distributed:
+        from spd.clustering.pipeline.rank_team import join_team
+
+        team = join_team(
+            config=(config.model_dump(mode="json"), arguments.pipeline_run_id, arguments.idx_in_ensemble),
+            harvest=harvest.told(),
+            bootstrap=arguments.bootstrap,
+        )
+        if not team.is_first:
+            team.assist()
+            return
     if arguments.pipeline_run_id is None:
-        paths = run_clustering(config, RunPaths.new_id(), source=source)
+        run_id = RunPaths.new_id() if arguments.run_id is None else RunPaths(arguments.run_id).run_id
+        paths = run_clustering(config, run_id, source=source, team=team)
     else:
-        paths = run_member(config, arguments.pipeline_run_id, arguments.idx_in_ensemble, source=source)
+        paths = run_member(config, arguments.pipeline_run_id, arguments.idx_in_ensemble, source=source, team=team)
     print(f"clustering run {paths.run_id}: {paths.directory}")
 
 

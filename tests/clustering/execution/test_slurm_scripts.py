@@ -18,6 +18,7 @@ from spd.clustering.execution.slurm_scripts import (
     JobScript,
     JobSetting,
     SlurmResources,
+    on_tasks,
     render_array,
     render_job,
     split_into_arrays,
@@ -68,6 +69,19 @@ def test_what_is_not_asked_for_is_left_to_slurm() -> None:
     for option in ("partition", "time=", "gres", "gpus", "mem", "account", "qos", "array"):
         assert f"#SBATCH --{option}" not in text
     assert "#SBATCH --cpus-per-task=1" in text
+
+
+def test_a_command_of_several_tasks_is_started_by_srun_and_stopped_by_slurm() -> None:
+    resources = SlurmResources(cpus=4, tasks=6, nodes=2)
+    script = render_array("x", {0: on_tasks(["python", "run"], resources)}, resources, SETTING)
+    for line in ("#SBATCH --nodes=2", "#SBATCH --ntasks=6", "#SBATCH --cpus-per-task=4"):
+        assert line in script.text.splitlines()
+    assert (
+        "command=(srun --nodes=2 --ntasks=6 --cpus-per-task=4 --kill-on-bad-exit=1 --wait=0 python run)" in script.text
+    )
+    assert "kill -TERM" not in script.text, "which srun takes for a wish to kill"
+    assert script.text.count('scancel --quiet --signal=TERM "$SLURM_JOB_ID"') == 3
+    assert on_tasks(["python", "run"], SlurmResources()) == ["python", "run"]
 
 
 WORDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=0, max_size=12), max_size=4)

@@ -21,16 +21,16 @@ def test_samples_of_a_matrix(tmp_path: Path, batch_size: int, n_tokens: int | No
     np.save(tmp_path / "x.npy", (np.random.default_rng(0).random((20_000, 6)) < 0.5).astype(np.float32))
     config = ClusteringRunConfig(activations_path=str(tmp_path / "x.npy"), batch_size=batch_size, n_tokens=n_tokens)
     found = estimate_member(config, open_source(config))
-    assert found.n_samples == expected
-    assert found.n_components == 6
-    assert found.mean_active == pytest.approx(3, abs=0.3)
+    assert found.size.n_samples == expected
+    assert found.size.n_components == 6
+    assert found.size.mean_active == pytest.approx(3, abs=0.3)
 
 
 def test_samples_of_saved_memberships(tmp_path: Path) -> None:
     active = np.random.default_rng(0).random((900, 6)) < 0.5
     Memberships.from_activations(active, [f"m:{i}" for i in range(6)], None).save(tmp_path / "m.npz")
     config = ClusteringRunConfig(activations_path=str(tmp_path / "m.npz"), batch_size=16)
-    assert estimate_member(config, open_source(config)).n_samples == 900
+    assert estimate_member(config, open_source(config)).size.n_samples == 900
 
 
 def test_one_member_is_compared_with_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +80,30 @@ def requests(driver: Any) -> list[str]:
             if not url.startswith(("file:", "about:", "chrome:", "data:", "blob:")):
                 found.append(url)
     return found
+
+
+def texts(driver: Any, selector: str) -> list[str]:
+    """The text of every element of a selector."""
+    found: list[str] = driver.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)", selector
+    )
+    return found
+
+
+def ids(driver: Any) -> list[int]:
+    """The numbers of the groups in the index's table."""
+    return [int(text) for text in texts(driver, "tbody#rows > tr > td:first-child")]
+
+
+def wait(driver: Any, condition: Callable[[Any], Any]) -> Any:
+    """Until the condition holds."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, 10).until(condition)
+
+
+def type_filter(driver: Any, text: str) -> None:
+    """Key by key."""
+    box = driver.find_element("id", "filter")
+    box.clear()
+    box.send_keys(text)

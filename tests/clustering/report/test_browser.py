@@ -1,6 +1,7 @@
 """The page in a real Chromium: no error, no request; sort, filter, search, open, slider; hostile text stays text."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,17 @@ import pytest
 from spd.clustering.labels import component_labels
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.effects import measure_effects
+from spd.clustering.report.exports import mapping
 from spd.clustering.report.grouping import from_mapping
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.page import render_page
 from spd.clustering.report.samples import Samples
 from tests.clustering.report import browser
+from tests.clustering.report.browser import ids, texts, type_filter, wait
 from tests.clustering.report.fixtures import HOSTILE, LABELS, grouping_of, small_content, toy_samples
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    yield from browser.start(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")
@@ -34,39 +33,6 @@ def page(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> P
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(content), encoding="utf-8")
     return path
-
-
-@pytest.fixture(autouse=True)
-def quiet(driver: Any) -> Iterator[None]:
-    """Whatever a test does, the page logs no error and asks the network for nothing."""
-    browser.resize(driver, 1280, 900)
-    browser.complaints(driver), browser.requests(driver)
-    yield
-    assert browser.complaints(driver) == []
-    assert browser.requests(driver) == []
-
-
-def texts(driver: Any, selector: str) -> list[str]:
-    found: list[str] = driver.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)", selector
-    )
-    return found
-
-
-def ids(driver: Any) -> list[int]:
-    return [int(text) for text in texts(driver, "tbody#rows > tr > td:first-child")]
-
-
-def wait(driver: Any, condition: Callable[[Any], Any]) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(driver, 10).until(condition)
-
-
-def type_filter(driver: Any, text: str) -> None:
-    box = driver.find_element("id", "filter")
-    box.clear()
-    box.send_keys(text)
 
 
 def test_the_index_shows_every_group(driver: Any, page: Path, content: dict[str, Any]) -> None:
@@ -210,7 +176,7 @@ def test_an_address_of_no_group(driver: Any, page: Path) -> None:
     wait(driver, lambda d: "There is no group 999" in "".join(texts(d, "#group")))
 
 
-@pytest.mark.parametrize("width", [400, 700, 1099, 1280])
+@pytest.mark.parametrize("width", [400, 700, 801, 1041, 1099, 1280])
 def test_nothing_is_wider_than_the_window(driver: Any, page: Path, width: int) -> None:
     browser.resize(driver, width, 800)
     for address in ("", "#group-0"):
@@ -218,6 +184,15 @@ def test_nothing_is_wider_than_the_window(driver: Any, page: Path, width: int) -
         if address:
             wait(driver, lambda d: texts(d, "#group .contexts"))
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        # Every cell stands under its column's head, none on a second line.
+        cells = driver.execute_script(
+            "return ['#columns', '#rows > tr'].map((one) => [...document.querySelector(one).children]"
+            ".filter((cell) => getComputedStyle(cell).display !== 'none' && !cell.matches('.c-verdict'))"
+            ".map((cell) => [cell.className, Math.round(cell.getBoundingClientRect().right)]))"
+        )
+        if cells[0]:
+            assert cells[0] == cells[1]
+            assert all(right <= width for _, right in cells[0])
 
 
 def test_light_and_dark(driver: Any, page: Path) -> None:
@@ -245,12 +220,32 @@ def test_without_scripts_there_is_a_plain_table(driver: Any, page: Path, content
 def test_the_table_is_exported(driver: Any, page: Path, tmp_path: Path, content: dict[str, Any]) -> None:
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     browser.open_page(driver, page)
-    driver.find_element("css selector", "#exports button").click()
+    driver.find_element("css selector", "#exports button:first-child").click()
     path = tmp_path / "groups.csv"
     wait(driver, lambda _: path.is_file() and path.stat().st_size)
     lines = path.read_text().splitlines()
     assert len(lines) >= len(content["groups"]) + 1
     assert "'=1+1" in path.read_text()
+
+
+def test_the_mapping_of_the_cut_shown_is_exported(
+    driver: Any, page: Path, tmp_path: Path, content: dict[str, Any]
+) -> None:
+    path = tmp_path / "groups_mapping.json"
+
+    def exported() -> dict[str, Any]:
+        path.unlink(missing_ok=True)
+        driver.find_element("css selector", "#exports button:last-child").click()
+        wait(driver, lambda _: path.is_file() and path.stat().st_size)
+        return json.loads(path.read_text())
+
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.open_page(driver, page)
+    assert exported() == mapping(content)
+    browser.open_page(driver, page, "#cut-6")
+    found = exported()
+    assert (found["iteration"], len(set(found["clusters"].values()))) == (len(LABELS) - 6 - 1, 6)
+    assert found["clusters"][LABELS[0]] == found["clusters"][LABELS[1]] != found["clusters"][LABELS[2]]
 
 
 def test_texts_of_a_matrix(driver: Any, tmp_path: Path) -> None:
@@ -273,7 +268,7 @@ def test_the_bundled_examples(driver: Any, tmp_path: Path, name: str) -> None:
     model = ModelInputs.load(f"example:{name}")
     labels = component_labels(dict.fromkeys(model.model.module_to_c, 20))
     grouping = from_mapping({label: int(label.split(":")[1]) // 2 for label in labels}, "by number")
-    samples = model.samples(labels, 0.01, 1024)
+    samples = model.samples(labels, 0.01, 1024, ModelData(f"example:{name}"))
     effects = measure_effects(model, samples, grouping, [0], n_items=8)
     content = build_content(grouping, samples, Subject({"name": name}, {"alpha": 1.0}), effects=effects)
     path = tmp_path / "report.html"

@@ -1,5 +1,6 @@
 """Every number of a report against the same number computed plainly, sample by sample, from the dense matrix."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from spd.clustering.math.merge_matrix import GroupMerge
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.grouping import Grouping, from_groups, from_history, from_mapping, members_hash
 from spd.clustering.report.limits import Limits
+from spd.clustering.report.page import render_page
 from spd.clustering.report.samples import Samples, firing_of
 from spd.errors import SPDError
 from tests.clustering.report.fixtures import (
@@ -279,3 +281,44 @@ def test_smaller_limits_say_so(samples: Samples) -> None:
     content = build_content(grouping_of(GROUPS), samples, NOTHING, limits=Limits(4, 1, 1))
     assert sum(context["band"] == 0 for context in content["groups"][0]["contexts"]) == 4
     assert "4 strongest places" in content["left_out"][0]
+
+
+def test_tokens_without_text_are_shown_by_number(samples: Samples) -> None:
+    known = replace(samples, decode=lambda ids: [None if i == 3 else f"t{i}" for i in ids])
+    content = build_content(from_history(history_of_pairs(), 6, ""), known, NOTHING)
+    assert "3" not in content["token_texts"]
+    assert content["token_texts"]["4"] == "t4"
+    assert "1 of 20 tokens are shown by their numbers" in content["missing"][0]
+    assert "#3" in render_page(content)
+
+    def fail(ids: list[int]) -> list[str]:
+        raise SPDError("the tokenizer is gone")
+
+    content = build_content(from_history(history_of_pairs(), 6, ""), replace(samples, decode=fail), NOTHING)
+    assert content["token_texts"] == {}
+    assert content["missing"] == [
+        "Tokens are shown by their numbers, since they cannot be decoded: the tokenizer is gone"
+    ]
+    assert content["groups"][0]["contexts"]
+
+
+def test_tokens_before_begin_with_the_sequence(content: dict[str, Any], samples: Samples) -> None:
+    assert samples.tokens is not None
+    length = samples.tokens.shape[1]
+    flat = samples.tokens.reshape(-1)
+    values = samples.memberships.to_scipy().toarray()
+    for group in content["groups"][:3]:
+        inside = [member["component"] for member in group["members"]]
+        fires = np.flatnonzero((values[:, inside] > samples.threshold).any(axis=1))
+        before = [int(flat[at - 1]) for at in fires if at % length]
+        assert len(group["previous_tokens"]) <= 6
+        for token in group["previous_tokens"]:
+            assert token["count"] == before.count(token["id"])
+            assert token["share"] == pytest.approx(before.count(token["id"]) / len(before), rel=1e-5)
+
+
+def test_components_that_are_seldom_together_are_remarked_on(content: dict[str, Any]) -> None:
+    for group in content["groups"]:
+        jaccard = group["inside"]["mean_jaccard"]
+        is_seldom = jaccard is not None and jaccard < 0.2 and group["n_firing"] >= 10
+        assert ("seldom together" in group["remarks"]) == is_seldom

@@ -15,6 +15,7 @@ from spd.clustering.report.effects import (
     measure_effects,
 )
 from spd.clustering.report.grouping import Grouping, from_mapping
+from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.samples import Samples
 from spd.experiments.ground_truth import component_features
@@ -37,7 +38,7 @@ def model() -> ModelInputs:
 
 @pytest.fixture(scope="module")
 def samples(model: ModelInputs, by_feature: Grouping) -> Samples:
-    return model.samples(by_feature.labels, 0.01, 4000, seed=3)
+    return model.samples(by_feature.labels, 0.01, 4000, ModelData("example:resid_mlp2", seed=3))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,6 @@ def test_verdicts(firing: float, elsewhere: float | None, control: float, verdic
 
 
 def test_a_group_that_never_fires_has_no_effect(model: ModelInputs, by_feature: Grouping) -> None:
-    few = model.samples(by_feature.labels, 0.01, 3, seed=3)
+    few = model.samples(by_feature.labels, 0.01, 3, ModelData("example:resid_mlp2", seed=3))
     found = measure_effects(model, few, by_feature, range(by_feature.n_groups))
     assert len(found) < by_feature.n_groups

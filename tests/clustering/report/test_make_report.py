@@ -11,10 +11,11 @@ from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.consensus import agreement_along_iterations, cut_members, find_consensus
 from spd.clustering.consensus.stable_groups_file import write_stable_groups
 from spd.clustering.groups import find_groups
-from spd.clustering.harvest.saved import save_harvest
+from spd.clustering.harvest.saved import SavedHarvest, save_harvest
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.pipeline.sources import open_source
+from spd.clustering.report.text import Selection, describe_groups
 from spd.clustering.scripts.make_report import main
 from spd.clustering.storage import EnsemblePaths, HarvestPaths
 from tests.planted import planted
@@ -147,6 +148,20 @@ def test_an_ensemble(matrix: Path, tmp_path: Path) -> None:
     assert main([str(paths.directory)]) == 1
 
 
+def test_fewer_samples_than_wanted_are_said(run: Path, matrix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spd.clustering.report.model_inputs.MAX_ENTRIES", 100)
+    monkeypatch.setattr("spd.clustering.report.make.MAX_ENTRIES", 100)
+    monkeypatch.setattr("spd.clustering.report.make._N_FIRST", 100)
+    assert main([str(run), "--report-samples", "100000", "--effects", "0"]) == 0
+    content = _report(run)
+    assert 0 < content["data"]["n_samples"] < 100_000
+    assert content["missing"][0].startswith(f"Measured on {content['data']['n_samples']:,} samples instead of 100,000")
+    assert main([str(matrix)]) == 0
+    content = _report(matrix)
+    assert 0 < content["data"]["n_samples"] < 800
+    assert content["missing"][0].startswith(f"Measured on {content['data']['n_samples']} samples instead of 800")
+
+
 def test_a_harvest_with_a_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=300, merge_config=MERGE)
     memberships = open_source(config).memberships(config)
@@ -162,6 +177,35 @@ def test_a_harvest_with_a_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[
     content = _report(paths.directory)
     assert [(group["id"], group["size"]) for group in content["groups"]] == [(3, 5), (4, 1)]
     assert content["settings"]["groups"] == "mapping mine.json"
+
+
+def test_a_run_on_a_harvest_shows_contexts_of_the_harvests_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ClusteringRunConfig(
+        model_path="example:lm_kjv", batch_size=4, n_tokens_per_seq=32, dataset_seed=3, merge_config=MERGE
+    )
+    memberships = open_source(config).memberships(config)
+    paths = HarvestPaths("h-00000001", tmp_path / "h-00000001")
+    paths.directory.mkdir()
+    save_harvest(paths, config, memberships, 1.0)
+    given = ClusteringRunConfig(activations_path=str(paths.directory), batch_size=1, merge_config=MERGE)
+    of_harvest = SavedHarvest(paths).as_activations(given)
+    assert of_harvest.harvest_model_path == "example:lm_kjv"
+    run = _run(tmp_path / "c-0000000c", of_harvest)
+    assert main([str(run), "--report-samples", "256", "--effects", "1"]) == 0
+    content = _report(run)
+    assert (content["data"]["kind"], content["data"]["seed"], content["missing"]) == ("language", 3, [])
+    assert content["data"]["n_samples"] == 256
+    assert content["groups"][0]["contexts"][0]["around"]
+    assert describe_groups(run, selection=Selection(items=4))[0].contexts
+    own = json.loads(paths.config.read_text())
+    paths.config.write_text(json.dumps(own | {"model_path": str(tmp_path / "gone")}))
+    assert main([str(run)]) == 0
+    content = _report(run)
+    assert (content["data"]["kind"], content["data"]["n_samples"]) == ("matrix", 128)
+    assert "model of the harvest cannot be used" in content["missing"][0]
+    assert "gone" in content["missing"][0]
 
 
 def test_a_model_that_is_gone(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from spd.clustering.merge_engine.kernels.join import in_order, is_put_off, join_
 from spd.clustering.merge_engine.kernels.mcmc import add_weights, draw_by_weight, drop_weights
 from spd.clustering.merge_engine.kernels.range import draw_in_range
 from spd.clustering.merge_engine.kernels.rank import draw_by_rank
+from spd.clustering.merge_engine.kernels.ranks import sum_join
 from spd.clustering.merge_engine.kernels.samples import close_samples
 from spd.clustering.merge_engine.kernels.state import (
     ALIVE,
@@ -107,11 +108,15 @@ def replay(state, n_merges):
 
 @kernel()
 def finish_replay(state, common):
-    """Complete the merge that waits, whose samples are joined now; returns its two containers and the row."""
+    """Complete the merge that waits, whose samples are joined now; returns its two containers and the row.
+
+    Args:
+        common: this rank's part of c_ij.
+    """
     i = state.at[WAITING_I]
     j = state.at[WAITING_J]
+    common = sum_join(state, i, j, common, close_samples(state, i, j))
     state.at[WAITING_I] = -1
-    close_samples(state, i, j)
     return i, j, join_groups(state, i, j, common, state.sums[WAITING_SHARE])
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from spd.clustering.math.kernels.jit import helper, kernel
 from spd.clustering.merge_engine.kernels.bits import walk_bits
+from spd.clustering.merge_engine.kernels.ranks import sum_row
 from spd.clustering.merge_engine.kernels.samples import walk_row
 from spd.clustering.merge_engine.kernels.state import (
     ACTIVITY,
@@ -52,13 +53,20 @@ def pair_cost(state, p, q, count, log_k):
 
 
 @helper()
-def count_row(state, p, row):
-    """row[q] = c_pq for every live q, from the samples of p."""
+def count_own_row(state, p, row):
+    """row[q] = c_pq for every live q, from the samples of p that this rank holds."""
     if state.at[IS_BITS]:
         walk_bits(state.bits, state.ints[ALIVE], state.at[K_ALIVE], p, row)
     else:
         row[:] = 0
         walk_row(state, p, row)
+
+
+@helper()
+def count_row(state, p, row):
+    """row[q] = c_pq for every live q, from the samples of p."""
+    count_own_row(state, p, row)
+    sum_row(state, row)
 
 
 @helper()
@@ -74,9 +82,9 @@ def row_of(state, p):
 
 @kernel(nogil=True)
 def fill_rows(state, wanted, places):
-    """rows[places[t], q] = c_pq for p = wanted[t] and every live q."""
+    """rows[places[t], q] = c_pq for p = wanted[t] and every live q, from the samples that this rank holds."""
     for t in range(len(wanted)):
-        count_row(state, wanted[t], state.rows[places[t]])
+        count_own_row(state, wanted[t], state.rows[places[t]])
 
 
 @helper()

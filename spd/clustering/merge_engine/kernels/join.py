@@ -9,6 +9,7 @@ from spd.clustering.merge_engine.kernels.bits import absorb_bits
 from spd.clustering.merge_engine.kernels.bounds import count_row, pair_cost
 from spd.clustering.merge_engine.kernels.prefetch import AHEAD, prefetch
 from spd.clustering.merge_engine.kernels.rank import position_of
+from spd.clustering.merge_engine.kernels.ranks import sum_join
 from spd.clustering.merge_engine.kernels.samples import absorb_part, close_samples, mark_part, sweep_rows
 from spd.clustering.merge_engine.kernels.state import (
     ACTIVITY,
@@ -25,6 +26,7 @@ from spd.clustering.merge_engine.kernels.state import (
     KEPT,
     LARGE,
     LEAST,
+    LOCAL,
     MARKED,
     MDL,
     N_DEAD,
@@ -59,27 +61,26 @@ def marking_pays(state, i, j):
     """Whether the samples of i should be marked before those of j are absorbed."""
     if state.at[MARKED] == i or state.at[IS_SOFT]:
         return False
-    return state.ints[SIZE, i] < MARKING_PAYS * state.ints[SIZE, j]
+    return state.ints[LOCAL, i] < MARKING_PAYS * state.ints[LOCAL, j]
 
 
 @helper()
 def join_samples(state, i, j):
     """Make the samples of j samples of i; spare[ADD] gets the change of i's row (not with bitsets). Returns c_ij."""
     if state.at[IS_BITS]:
-        return np.float64(absorb_bits(state.bits, i, j))
+        return sum_join(state, i, j, np.float64(absorb_bits(state.bits, i, j)), 0)
     if marking_pays(state, i, j):
-        mark_part(state, i, 0, state.ints[SIZE, i])
+        mark_part(state, i, 0, state.ints[LOCAL, i])
         state.at[MARKED] = i
-    common = absorb_part(state, i, j, 0, state.ints[SIZE, j], state.spare[ADD])
-    close_samples(state, i, j)
-    return common
+    common = absorb_part(state, i, j, 0, state.ints[LOCAL, j], state.spare[ADD])
+    return sum_join(state, i, j, common, close_samples(state, i, j))
 
 
 @helper()
 def is_put_off(state, i, j, considered):
     """Whether the samples of i and j are left to several threads; the merge is then noted as waiting."""
     at = state.at
-    if at[IS_BITS] or state.ints[SIZE, j] < at[LARGE]:
+    if at[IS_BITS] or state.ints[LOCAL, j] < at[LARGE]:
         return False
     at[WAITING_I] = i
     at[WAITING_J] = j

@@ -24,6 +24,7 @@ from spd.clustering.merge_engine.kernels.bounds import (
     scan_upper,
 )
 from spd.clustering.merge_engine.kernels.random import uniform, uniform_pair
+from spd.clustering.merge_engine.kernels.ranks import sum_number
 from spd.clustering.merge_engine.kernels.samples import count_pair
 from spd.clustering.merge_engine.kernels.state import (
     ACTIVITY,
@@ -95,10 +96,10 @@ def count_of(state, p, q):
     if ints[KEPT, q] >= 0:
         return np.float64(state.rows[ints[KEPT, q], p])
     if state.at[IS_BITS]:
-        return np.float64(common_bits(state.bits, p, q))
+        return np.float64(sum_number(state, common_bits(state.bits, p, q)))
     if ints[SIZE, p] >= ints[SIZE, q]:
-        return count_pair(state, p, q)
-    return count_pair(state, q, p)
+        return sum_number(state, count_pair(state, p, q))
+    return sum_number(state, count_pair(state, q, p))
 
 
 @helper(inline="always")

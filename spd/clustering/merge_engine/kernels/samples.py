@@ -4,17 +4,19 @@ import numpy as np
 
 from spd.clustering.math.kernels.jit import helper, kernel
 from spd.clustering.merge_engine.kernels.prefetch import AHEAD, prefetch, prefetch_place, prefetch_row, prefetch_row_end
+from spd.clustering.merge_engine.kernels.ranks import rounded
 from spd.clustering.merge_engine.kernels.state import (
     ALIVE,
     HEAD,
     IS_SOFT,
     K_ALIVE,
+    LOCAL,
     MARKED,
     N_DEAD,
+    ROUNDER,
     SEG_LEN,
     SEG_NEXT,
     SEG_START,
-    SIZE,
     TAIL,
 )
 
@@ -38,6 +40,7 @@ def count_upper_rows(state, first, last):
     row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
     seg_samples, rows = state.seg_samples, state.rows
     is_soft = state.at[IS_SOFT] == 1
+    rounder = state.sums[ROUNDER]
     for p in range(first, last):
         row = rows[p]
         as_entry = row_ids.dtype.type(p)
@@ -54,7 +57,7 @@ def count_upper_rows(state, first, last):
                     y -= np.uint64(1)
                 value = row_vals[y]
                 for z in range(y + np.uint64(1), top + np.uint64(1)):
-                    row[row_ids[z]] += value * row_vals[z]
+                    row[row_ids[z]] += rounded(value * row_vals[z], rounder)
             else:
                 g = row_ids[y]
                 while g > as_entry:
@@ -81,6 +84,7 @@ def walk_row(state, p, out):
     row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
     seg_samples, segments = state.seg_samples, state.segments
     is_soft = state.at[IS_SOFT] == 1
+    rounder = state.sums[ROUNDER]
     segment = state.ints[HEAD, p]
     while segment >= 0:
         start = segments[SEG_START, segment]
@@ -97,7 +101,7 @@ def walk_row(state, p, out):
                     if row_ids[y] == p:
                         value = row_vals[y]
                 for y in range(begin, end):
-                    out[row_ids[y]] += value * row_vals[y]
+                    out[row_ids[y]] += rounded(value * row_vals[y], rounder)
             else:
                 for g in row_ids[begin:end]:
                     out[g] += 1
@@ -109,6 +113,7 @@ def count_pair(state, i, j):
     """c_ij by visiting the samples of j, the group with fewer."""
     row_ids, row_vals = state.row_ids, state.row_vals
     is_soft = state.at[IS_SOFT] == 1
+    rounder = state.sums[ROUNDER]
     total = 0.0
     segment = state.ints[HEAD, j]
     while segment >= 0:
@@ -123,7 +128,7 @@ def count_pair(state, i, j):
                 elif row_ids[y] == j:
                     at_j = y
             if at_i >= 0:
-                total += row_vals[at_i] * row_vals[at_j] if is_soft else 1.0
+                total += rounded(row_vals[at_i] * row_vals[at_j], rounder) if is_soft else 1.0
         segment = state.segments[SEG_NEXT, segment]
     return total
 
@@ -194,6 +199,7 @@ def absorb_soft_samples(state, first, last, i, j, add):
     """The same for soft memberships: x_i becomes x_i + x_j - x_i x_j."""
     row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
     seg_samples = state.seg_samples
+    rounder = state.sums[ROUNDER]
     common = 0.0
     for x in range(first, last):
         prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, last)
@@ -211,11 +217,11 @@ def absorb_soft_samples(state, first, last, i, j, add):
         value = row_vals[at_j]
         if at_i >= 0:
             both = value * row_vals[at_i]
-            common += both
+            common += rounded(both, rounder)
             value -= both
             row_vals[at_i] += value
         for y in range(begin, end):
-            add[row_ids[y]] += value * row_vals[y]
+            add[row_ids[y]] += rounded(value * row_vals[y], rounder)
         if at_i >= 0:
             row_ids[at_j] = row_ids[end - 1]
             row_vals[at_j] = row_vals[end - 1]
@@ -248,14 +254,17 @@ def absorb_part(state, i, j, first, last, add):
 
 @helper()
 def close_samples(state, i, j):
-    """Take out what was absorbed, and hang the chain of j's segments onto that of i."""
+    """Take out what was absorbed, and hang the chain of j's segments onto that of i; returns how many are left."""
     ints, segments = state.ints, state.segments
+    n_left = 0
     segment = ints[HEAD, j]
     while segment >= 0:
-        ints[SIZE, i] += close_segment(state, segment)
+        n_left += close_segment(state, segment)
         segment = segments[SEG_NEXT, segment]
     segments[SEG_NEXT, ints[TAIL, i]] = ints[HEAD, j]
     ints[TAIL, i] = ints[TAIL, j]
+    ints[LOCAL, i] += n_left
+    return n_left
 
 
 @helper()

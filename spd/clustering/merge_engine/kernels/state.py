@@ -16,7 +16,7 @@ import numpy as np
 # Rows of the int64 table.
 ALIVE = 0  # the first at[K_ALIVE] entries are the live containers
 LEAST = 1  # the least component in the group
-SIZE = 2  # on how many samples the group is active at all
+SIZE = 2  # on how many samples the group is active at all, those of other ranks included
 HEAD = 3  # first and
 TAIL = 4  # last segment of its samples
 KEPT = 5  # the row of `rows` that holds its coactivations, -1: none does
@@ -24,7 +24,8 @@ FREE = 6  # the first at[N_FREE] entries are rows of `rows` that hold nothing
 PARTNER = 7  # the cheapest partner, -1: not known (merge_bounds)
 FRESH = 8  # floats[LOW] is the exact minimum before merge number so
 SEEN = 9  # last merge in whose selection the row was confirmed or used
-INT_ROWS = 10
+LOCAL = 10  # how many of these samples this rank holds
+INT_ROWS = 11
 
 # Rows of the float64 table.
 ACTIVITY = 0  # s: how often the group is active
@@ -56,7 +57,9 @@ N_DEAD = 9  # entries of dead containers in the rows of samples
 LARGE = 10  # a merge that moves so many samples is left to several threads
 WAITING_I = 11  # the merge that waits for them: the group that stays, -1: none waits
 WAITING_J = 12  # and the one that is merged into it
-AT_SIZE = 13
+SUMMER = 13  # the address of what sums state.shared over ranks, 0: there is one rank (kernels.ranks)
+N_RANKS = 14
+AT_SIZE = 15
 
 # Entries of the float64 array `sums`.
 TOTAL = 0  # sum of s over live groups
@@ -67,7 +70,8 @@ PARAMETER = 4  # of the sampler: threshold, temperature or decay
 UPPER_L = 5  # the log2(k - 1) for which floats[UPPER] was made, at or below the present one
 MASS_REF = 6  # the cost relative to which floats[SCALE] is kept
 WAITING_SHARE = 7  # results[CONSIDERED] of the merge that waits
-SUMS_SIZE = 8
+ROUNDER = 8  # see kernels.ranks.rounded
+SUMS_SIZE = 9
 
 # Rows of `results`.
 COST = 0  # change of the MDL, per sample
@@ -82,6 +86,10 @@ SEG_NEXT = 2
 SEGMENT_ROWS = 3
 
 
+SHARED_NUMBERS = 3
+"""What a merge sums over ranks beside a row."""
+
+
 class State(NamedTuple):
     """Everything that a merge needs to go on. All of it is changed in place.
 
@@ -89,6 +97,7 @@ class State(NamedTuple):
     row_ids[row_start[t] : row_start[t] + row_len[t]]; dead containers may be among them. The samples of a group are a
     chain of segments, one for each component of it that still has any: segment g holds
     seg_samples[start : start + length], with start, length and the next segment (-1: none) in segments[:, g].
+    Samples are numbered within this rank's slice; N is the length of it.
     With bitsets all these are empty, and bit t of bits[g] says that container g is active on sample t.
 
     Coactivations: rows[ints[KEPT, p], q] is c_pq for every live q, for the containers p that have a row.
@@ -107,6 +116,7 @@ class State(NamedTuple):
     rows: np.ndarray  # (kept, n) int32 or float64
     spare: np.ndarray  # (2, n) dtype of rows
     scratch: np.ndarray  # (n,) float64
+    shared: np.ndarray  # (n at first + SHARED_NUMBERS,) dtype of rows: what is summed over ranks
     pairs: np.ndarray  # (T, 2) int64: group indices before each merge, the smaller first
     results: np.ndarray  # (RESULT_ROWS, T) float64
     at: np.ndarray  # (AT_SIZE,) int64

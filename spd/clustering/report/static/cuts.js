@@ -70,7 +70,7 @@ function cutRow(members, id) {
   const found = [...parts].sort((a, b) => b[1] - a[1]);
   const [main, count] = found[0];
   const source = R.index[main];
-  if (source && found.length === 1 && count === source.size) return { ...source, element: undefined, id, same: source.id, text: undefined };
+  if (source && found.length === 1 && count === source.size) return { ...source, element: undefined, cells: undefined, light: undefined, isFull: undefined, id, same: source.id, text: undefined };
   const modules = new Map();
   for (const component of members) modules.set(moduleOfComponent[component], (modules.get(moduleOfComponent[component]) || 0) + 1);
   return {
@@ -79,7 +79,7 @@ function cutRow(members, id) {
     verdict: members.length === 1 ? "alone" : "other cut", why: "", confidence: null, remarks: [],
     modules: [...modules].sort((a, b) => a[0] - b[0]).filter(([module]) => module >= 0),
     rate: members.length === 1 && R.components.rate ? R.components.rate[members[0]] : null, bits: null, near: null, effect: null,
-    tokens: source ? source.tokens : [],
+    tokens: source ? source.tokens : [], place: source ? source.place : undefined,
   };
 }
 

@@ -11,8 +11,7 @@ const NUMBERS = {
   id: (row) => row.id,
 };
 
-const commonest = Object.keys(R.summary.verdicts)[0] || "alone";
-const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split(".").pop()}*`, ...(isLanguage ? ["\" the\""] : []), commonest, "-alone"];
+const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split(".").pop()}*`, ...(isLanguage ? ["\" the\""] : []), "trusted", "-alone"];
 
 const componentLabels = R.components.labels;
 
@@ -37,6 +36,7 @@ function compileWord(word) {
   }
   if (word.includes("*")) return compilePattern(word);
   const lower = word.toLowerCase();
+  if (lower === "trusted") return isTrusted;
   if (R.verdicts[lower] || lower in R.summary.verdicts) return (row) => row.verdict === lower;
   return (row) => searchText(row).includes(lower);
 }

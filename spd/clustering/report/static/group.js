@@ -16,8 +16,8 @@ async function groupPage(row, at) {
         neighbours.previous ? el("a", { href: `#group-${neighbours.previous.id}`, title: "previous in the index (k)", rel: "prev" }, "\u2039") : null,
         neighbours.next ? el("a", { href: `#group-${neighbours.next.id}`, title: "next in the index (j)", rel: "next" }, "\u203a") : null,
         el("a", { href: "#", title: "back to the index (Esc)", class: "close" }, "\u00d7"))),
-    el("p", { class: "why" }, verdictMark(group.verdict), el("span", { class: "reason" }, group.why), ...group.remarks.map((remark) => el("span", { class: "remark" }, remark))),
-    factsOf(group, row));
+    el("p", { class: "why" }, verdictMark(group.verdict), el("span", { class: "reason" }, group.why), ...group.remarks.map((remark) => el("span", { class: "remark", title: CAUTIONS[remark] }, remark))),
+    factsOf(group, row), ...inShort(group, row), partsOf(group), sharedOf(group));
   return [head, ...(await bodyOf(group))];
 }
 
@@ -37,9 +37,47 @@ function factsOf(group, row) {
   return el("dl", { class: "facts" }, ...facts);
 }
 
+const isEnsemble = Boolean(R.settings.n_members);
+const PART_LETTERS = "abcdefghijklmnopqrstuvwxyz";
+
+/** [[stable group, its components here]], the largest first: the letters of the parts follow this order. */
+function stableParts(group) {
+  const counts = new Map();
+  for (const { part } of group.members) if (part !== null && part !== undefined) counts.set(part, (counts.get(part) || 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+}
+
+const partLetter = (parts, part) => {
+  const at = parts.findIndex(([one]) => one === part);
+  return at < 0 ? "" : PART_LETTERS[at] || String(part);
+};
+
+/** Of a group that is not to be trusted whole: the stable groups in it. */
+function partsOf(group) {
+  const parts = stableParts(group);
+  if (!parts.length || (parts.length === 1 && parts[0][1] === group.size)) return null;
+  const rest = group.size - parts.reduce((sum, [, count]) => sum + count, 0);
+  const names = parts.map(([part, count]) => el("span", { class: "pair", title: `stable group ${part} of stable_groups.json` }, el("b", { class: "part" }, partLetter(parts, part)), ` ${count} components`));
+  return el("p", { class: "short" }, el("b", null, parts.length === 1 ? "Stable part " : "Stable parts "), ...names, rest ? el("span", { class: "soft" }, `${rest} in none; `) : null, el("span", { class: "soft" }, "see the column \u201cpart\u201d of its components"));
+}
+
+/** The other groups of all its components alike, where they are the same; else null. */
+function sharedAlso(group) {
+  const [first, ...others] = group.members.map(({ also }) => JSON.stringify(also));
+  return group.size > 1 && first !== "[]" && others.every((one) => one === first) ? group.members[0].also : null;
+}
+
+const alsoLink = ([other, share]) => el("a", { href: `#group-${other}`, class: "also" }, `${other} (${format.share(share)})`);
+
+function sharedOf(group) {
+  const also = sharedAlso(group);
+  if (!also) return null;
+  return el("p", { class: "short" }, el("b", null, isEnsemble ? "In some members together with group " : "All its components also serve group "), ...also.map(alsoLink), isEnsemble ? el("span", { class: "soft" }, "(share of the members)") : null);
+}
+
 async function bodyOf(group) {
   const contexts = await contextSections(group);
-  const wide = el("div", { class: "two" }, tokensSection(group), el("div", null, nextTokensSection(group), positionsSection(group)));
+  const wide = el("div", { class: "two" }, tokensSection(group), el("div", null, besideSection("What comes next", "next token", group.next_tokens), besideSection("What comes before", "token before", group.previous_tokens), positionsSection(group)));
   return [
     ...contexts,
     wide,
@@ -74,9 +112,8 @@ function tokensSection(group) {
   return isLanguage ? section("Fires on", inputTable(group.tokens, "token")) : section("Features present when it fires", inputTable(group.tokens, "feature"));
 }
 
-function nextTokensSection(group) {
-  if (!group.next_tokens || !group.next_tokens.length) return null;
-  return section("What comes next", inputTable(group.next_tokens, "next token"));
+function besideSection(title, name, tokens) {
+  return tokens && tokens.length ? section(title, inputTable(tokens, name)) : null;
 }
 
 function positionsSection(group) {
@@ -93,7 +130,8 @@ function positionsSection(group) {
 function membersSection(group) {
   const measured = group.members.some((member) => member.rate !== undefined);
   const sure = group.members.some((member) => member.confidence !== null);
-  const also = group.members.some((member) => member.also.length);
+  const also = !sharedAlso(group) && group.members.some((member) => member.also.length);
+  const parts = stableParts(group), hasParts = partsOf(group) !== null;
   const columns = [{ name: "component" }];
   if (measured) columns.push(
     { name: "active on", title: "share of the samples", number: true },
@@ -101,7 +139,8 @@ function membersSection(group) {
     { name: "group fires then", title: "P(the group fires | active)", number: true },
     { name: "Jaccard", title: "of its activity and the group's firing", number: true });
   if (sure) columns.push({ name: "sure", title: "how sure its place is", number: true });
-  if (also) columns.push({ name: "also serves", title: "other groups that explain a share of its activity" });
+  if (hasParts) columns.push({ name: "part", title: "the stable group that it is in" });
+  if (also) columns.push(isEnsemble ? { name: "in some members with", title: "groups that it is together with in a share of the members" } : { name: "also serves", title: "other groups that explain a share of its activity" });
   const shown = group.members.slice(0, 300);
   const rows = shown.map((member) => {
     const name = measured && member.strongest
@@ -110,7 +149,8 @@ function membersSection(group) {
     const cells = [el("td", null, name)];
     if (measured) cells.push(format.share(member.rate), barCell(member.given_group, format.share(member.given_group), 1), format.share(member.group_given), format.two(member.jaccard));
     if (sure) cells.push(format.two(member.confidence));
-    if (also) cells.push(el("td", null, ...member.also.map(([other, share]) => el("a", { href: `#group-${other}`, class: "also" }, `${other} (${format.share(share)})`))));
+    if (hasParts) cells.push(el("td", { class: "part" }, partLetter(parts, member.part)));
+    if (also) cells.push(el("td", null, ...member.also.map(alsoLink)));
     const row = el("tr", null, ...cells.map((cell, at) => (cell instanceof Element ? cell : el("td", { class: columns[at].number ? "number" : null }, cell))));
     return row;
   });

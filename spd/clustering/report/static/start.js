@@ -32,26 +32,14 @@ function makeBar() {
   const filter = byId("filter");
   filter.placeholder = EXAMPLES.join("   ");
   filter.addEventListener("input", () => setFilter(filter.value));
-  byId("exports").append(el("button", { type: "button", title: "the groups shown, as a table", onclick: exportTable }, "CSV"));
+  byId("exports").append(el("button", { type: "button", title: "the groups shown, as a table", onclick: exportTable }, "CSV"), " ",
+    el("button", { type: "button", title: "all components and their groups, as the SPD app reads them; of the cut shown", onclick: exportMapping }, "mapping"));
   byId("keys").append(el("kbd", null, "/"), " filter  ", el("kbd", null, "j"), " ", el("kbd", null, "k"), " next and previous group  ", el("kbd", null, "Esc"), " back");
 }
 
 function typeFilter(word) {
   byId("filter").value = byId("filter").value.trim() === word ? "" : word;
   setFilter(byId("filter").value);
-}
-
-/** Text that a spreadsheet does not take for a formula. */
-function csvCell(value) {
-  const text = String(value ?? "");
-  const safe = /^[=+\-@\t\r]/.test(text) && typeof value !== "number" ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, "\"\"")}"` : safe;
-}
-
-function exportTable() {
-  const names = ["id", "label", "verdict", "confidence", "size", "rate", "bits", "near", "effect", "components"];
-  const rows = state.shown.map((row) => names.map((name) => csvCell(name === "components" ? row.members.map((at) => componentLabels[at]).join(" ") : row[name])).join(","));
-  download("groups.csv", [names.join(","), ...rows].join("\n") + "\n", "text/csv");
 }
 
 function makeTheme() {
@@ -89,7 +77,7 @@ async function followAddress() {
   const row = state.open;
   if (row.element) {
     row.element.classList.add("open");
-    row.element.scrollIntoView({ block: "nearest" });
+    scrollToRow(row);
   }
   markOpen(row.id);
   let content;
@@ -140,10 +128,12 @@ function start() {
   showRows();
   makePictures();
   makeKeys();
+  watchRows();
   addEventListener("hashchange", followAddress);
   followAddress();
   performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
+  setTimeout(prepareSearch, 200, 0);
 }
 
 start();
