@@ -90,15 +90,19 @@ def whole_part(paths: HarvestPaths, slot: PartSlot) -> Part | None:
     return part if part.slot == slot else None
 
 
-def close_parts(paths: HarvestPaths, config: ClusteringRunConfig, plan: HarvestPlan) -> None:
+def close_parts(directory: Path, config: ClusteringRunConfig, slot: PartSlot) -> None:
     """Find the dead components by the statistics of all parts, and say that the memberships are complete.
+
+    Args:
+        directory: of the memberships.
+        slot: of any of the parts.
 
     Raises:
         MissingFileError, DamagedFileError: a part is missing, truncated, there twice, or of another harvest; names it.
         ActivationsError: no component is alive, or there are fewer samples than asked for.
         SPDError: the index cannot be written.
     """
-    parts = read_parts(paths.memberships, plan.harvest, plan.n_parts)
+    parts = read_parts(directory, slot.harvest, slot.n_parts)
     n_samples = sum(part.n_samples for part in parts)
     HarvestSettings.of(config).check_n_samples(n_samples)
     statistics, merge = joined_statistics(parts), config.merge_config
@@ -107,4 +111,4 @@ def close_parts(paths: HarvestPaths, config: ClusteringRunConfig, plan: HarvestP
     alive, dead = dead_filter.split(parts[0].labels, values)
     if not statistics.n_entries.any():
         warn_of_no_entry(merge.activation_threshold, float(statistics.maximum.max(initial=0.0)))
-    write_index(paths.memberships, parts, {parts[0].labels[column] for column in np.flatnonzero(alive)}, dead)
+    write_index(directory, parts, {parts[0].labels[column] for column in np.flatnonzero(alive)}, dead)

@@ -9,7 +9,6 @@ no memberships. A part of another harvest, one that is there twice, truncated or
 """
 
 import hashlib
-import secrets
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +44,7 @@ def write_rows(directory: Path, rows: Rows, labels: ComponentLabels, dead_labels
         SPDError: a file cannot be written.
     """
     (directory / INDEX).unlink(missing_ok=True)
-    slot = PartSlot(secrets.token_hex(16))
+    slot = PartSlot(hashlib.sha256("\n".join(labels).encode()).hexdigest())  # equal memberships have equal files
     with PartWriter(directory, slot, labels, is_soft=rows.is_soft) as writer:
         for block in rows.blocks():
             writer.append(np.diff(block.indptr), block.indices, block.values)

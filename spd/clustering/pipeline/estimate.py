@@ -92,7 +92,9 @@ def describe_estimate(
     one = estimate_member(run_config, source, n_threads, config.merge_tasks)
     size = one.size
     rounds = -(-config.n_runs // workers)
-    in_all = duration(config.n_runs * one.harvest_s + rounds * one.merge_s)
+    is_shared = config.harvest_tasks is not None
+    n_harvests, whose = (1, "by one task, for all members") if is_shared else (config.n_runs, "a member")
+    in_all = duration(n_harvests * one.harvest_s + rounds * one.merge_s)
     members = f"{config.n_runs:,}, {workers:,} at a time"
     if config.n_runs > 1:  # one has nothing to be compared with
         in_all, members = f"{in_all}, and the distances", f"{members}; then {', '.join(config.distances_methods)}"
@@ -110,7 +112,7 @@ def describe_estimate(
         ),
         (
             "time",
-            f"harvest {duration(one.harvest_s)} a member; merge {duration(one.merge_s)} a member, and the groups found "
+            f"harvest {duration(one.harvest_s)} {whose}; merge {duration(one.merge_s)} a member, and the groups found "
             "after it",
         ),
         ("in all", in_all),

@@ -55,7 +55,7 @@ def run_harvest(config: ClusteringRunConfig, harvest_id: str) -> HarvestPaths:
                 plan = HarvestPlan.of(paths, config, 1, made_from)
                 plan.write(paths)
                 source.write_part(config, paths.memberships, plan.slot(0), progress)
-                close_parts(paths, config, plan)
+                close_parts(paths.memberships, config, plan.slot(0))
                 seconds = time.monotonic() - started
                 made = write_metadata(paths, config, seconds, made_from)
             else:
@@ -121,7 +121,7 @@ def close_harvest(paths: HarvestPaths, seconds: float = 0.0) -> Memberships:
     with locked(paths.lock, f"{paths.directory}: another process works on it", timeout_s=_SECONDS_FOR_THE_LOCK):
         if paths.metadata.is_file():
             return Memberships.open(paths.memberships)
-        close_parts(paths, config, plan)
+        close_parts(paths.memberships, config, plan.slot(0))
         made = write_metadata(paths, config, seconds, plan.made_from)
     _log_harvest(made, seconds)
     return made

@@ -129,6 +129,6 @@ def _save_memberships(
     """Keep what a run starts from: by name where it is on disk already, else a copy."""
     drawn = source.drawn_from(config)
     if drawn is None:
-        source.memberships(config, progress).save(paths.checkpoint_memberships)
+        source.save(config, paths.checkpoint_memberships, progress)
     else:
         drawn.write(paths)

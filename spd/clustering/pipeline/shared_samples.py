@@ -50,6 +50,9 @@ class _SharedSamples:
     def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
         return None
 
+    def save(self, config: ClusteringRunConfig, directory: Path, progress: Progress | None = None) -> None:
+        self.memberships(config, progress).save(directory)
+
     def _is_drawn(self, config: ClusteringRunConfig) -> bool:
         """Whether the config is a member's, or draws anyway."""
         return config.ensemble_id is not None or self._bootstrap

@@ -3,6 +3,7 @@
 What the members of an ensemble share is loaded once. This is clustering's door to the models and their data.
 """
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.from_model import HarvestSettings, add_batches, harvest_memberships
+from spd.clustering.harvest.parts import close_parts
 from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
 from spd.clustering.memberships.part import Part, PartSlot, PartWriter
+from spd.clustering.merge_config import canonical_json
 from spd.clustering.pipeline.drawn import DrawnFrom
 from spd.clustering.pipeline.shared_samples import MatrixSource, SavedHarvestSource
 from spd.errors import ConfigError, SPDError
@@ -75,6 +78,14 @@ class MembershipSource(Protocol):
 
         Raises:
             SPDError: the model, the data or the activations cannot be used, or no component is alive.
+        """
+        ...
+
+    def save(self, config: ClusteringRunConfig, directory: Path, progress: Progress | None = None) -> None:
+        """Write this member's memberships to a directory; of a model as they come, so that memory does not grow.
+
+        Raises:
+            SPDError: see `memberships`; a file cannot be written.
         """
         ...
 
@@ -152,6 +163,11 @@ class ModelSource:
 
     def drawn_from(self, config: ClusteringRunConfig) -> DrawnFrom | None:
         return None
+
+    def save(self, config: ClusteringRunConfig, directory: Path, progress: Progress | None = None) -> None:
+        slot = PartSlot(hashlib.sha256(canonical_json(config).encode()).hexdigest())
+        self.write_part(config, directory, slot, progress)
+        close_parts(directory, config, slot)
 
     def check_tasks(self, config: ClusteringRunConfig, n_tasks: int) -> None:
         """Know early whether so many tasks can share the harvest.
