@@ -41,6 +41,7 @@ class DecomposeConfig:
         p_start, p_end: its exponent p at the first and at the last step, linear between.
         faithfulness_coeff: weight of the squared difference between the weights and the sums of their components.
         layerwise_coeff: weight of the reconstruction with one module masked at a time; 0 leaves it out.
+        subset_share: share of the steps that mask a random subset of the modules, not all of them.
         warmup_steps: steps on faithfulness alone, before the first.
         warmup_learning_rate: of these.
         seed: of batches, masks and initial values.
@@ -56,6 +57,7 @@ class DecomposeConfig:
     p_end: float
     faithfulness_coeff: float
     layerwise_coeff: float
+    subset_share: float = 0.0
     warmup_steps: int = 300
     warmup_learning_rate: float = 1e-2
     seed: int = 0
@@ -122,8 +124,9 @@ def _loss(
     values = model.pre_sigmoid(inputs)
     lower = {path: lower_leaky(value) for path, value in values.items()}
     upper = {path: upper_leaky(value) for path, value in values.items()}
+    with_subset = config.subset_share > 0 and float(torch.rand((), generator=generator)) < config.subset_share
     together, apart = reconstruction_losses(
-        model, batch, target_output, lower, distance, generator, config.layerwise_coeff > 0
+        model, batch, target_output, lower, distance, generator, config.layerwise_coeff > 0, with_subset
     )
     importance = importance_minimality(upper, p)
     weight_error = model.weight_error()

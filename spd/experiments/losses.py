@@ -9,7 +9,7 @@ may be switched off by any amount, and the output must not change.
 - faithfulness: mean squared difference of the weights from the sum of their components.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -67,14 +67,29 @@ def reconstruction_losses(
     distance: Distance,
     generator: torch.Generator,
     with_layerwise: bool,
+    with_subset: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(stochastic reconstruction, layerwise; 0 where it is not asked for)."""
-    together = distance(model.run(batch, stochastic_masks(importances, generator)), target_output)
+    """(stochastic reconstruction, layerwise; 0 where it is not asked for).
+
+    Args:
+        with_subset: mask a random subset of the modules only, and leave the others whole.
+    """
+    masks = stochastic_masks(importances, generator)
+    if with_subset:
+        masks = {path: masks[path] for path in random_subset(masks, generator)}
+    together = distance(model.run(batch, masks), target_output)
     if not with_layerwise:
         return together, torch.zeros(())
     masks = stochastic_masks(importances, generator)
     apart = [distance(model.run(batch, {path: mask}), target_output) for path, mask in masks.items()]
     return together, torch.stack(apart).mean()
+
+
+def random_subset(paths: Iterable[str], generator: torch.Generator) -> set[str]:
+    """Some of the modules: their number uniform from one to all, then any of that number."""
+    found = list(paths)
+    size = int(torch.randint(1, len(found) + 1, (), generator=generator))
+    return {found[place] for place in torch.randperm(len(found), generator=generator)[:size].tolist()}
 
 
 def importance_minimality(importances: Mapping[str, Tensor], p: float) -> Tensor:

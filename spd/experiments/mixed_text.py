@@ -1,0 +1,42 @@
+"""The bundled language model's text: chapters of the King James Bible, and documents with planted regularities."""
+
+import json
+import random
+from pathlib import Path
+
+from spd.errors import MissingFileError
+from spd.experiments.planted_text import planted_document
+
+NATURAL, PLANTED = "king james bible", "planted"
+"""Where a document comes from: the `source` of its line."""
+
+N_PLANTED = {"train": 2000, "test": 200}
+"""Planted documents by split."""
+
+
+def planted_texts(split: str) -> list[str]:
+    """The planted documents of a split, always the same ones."""
+    rng = random.Random(f"planted {split}")
+    return [planted_document(rng).text for _ in range(N_PLANTED[split])]
+
+
+def write_texts(natural: list[str], split: str, path: Path) -> None:
+    """Natural and planted documents in one random order, a line each: {"text", "source"}."""
+    lines = [{"text": text, "source": NATURAL} for text in natural]
+    lines += [{"text": text, "source": PLANTED} for text in planted_texts(split)]
+    random.Random(f"order {split}").shuffle(lines)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def read_texts(path: Path, source: str | None = None) -> list[str]:
+    """The `text` of each line of a .jsonl file; with `source`, of the lines from there.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: the text that the language model is trained on is missing")
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return [row["text"] for row in rows if source in (None, row.get("source"))]
