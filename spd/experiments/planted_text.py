@@ -1,6 +1,6 @@
 """Text with planted regularities: sentences in which some words follow from earlier ones by a rule that is known.
 
-A document is a run of sentences of the kinds below, drawn at random, about two people. Where a rule decides a word, the
+A document is a run of sentences of the kinds below, drawn at random. Where a rule decides a word, the
 kind's function marks it as {rule:word}; `planted_document` gives the plain text with the places of these words. Rules:
 RULES says what each asks of a reader.
 """
@@ -32,8 +32,8 @@ from spd.experiments.planted_words import (
 )
 
 RULES = {
-    "agreement": "the verb has the number of its subject, over a noun that may have another",
-    "family name": "a person's second name, as it came with the first name before",
+    "agreement": "is or are, by the number of the subject, over a noun that may have another",
+    "family name": "a person's second name, as it came after the first one before",
     "possessive": "his or her, by the person's name",
     "bracket": "the closing bracket is of the kind that was opened",
     "numbering": "the next number of a numbered list",
@@ -71,36 +71,17 @@ class Document:
     places: list[tuple[int, int, str]]
 
 
-@dataclass(frozen=True)
-class Person:
-    """Somebody whom a document is about."""
-
-    name: str
-    family_name: str
-    possessive: str
-
-
 class _Scene:
     """What a document has said so far, and its source of chance."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        male, female = rng.choice(MALE), rng.choice(FEMALE)
-        first, second = rng.sample(FAMILY_NAMES, 2)
-        self.people = [Person(male, first, "his"), Person(female, second, "her")]
-        self.introduced: set[str] = set()
         self.colours: dict[str, str] = {}
 
-    def person(self) -> Person:
-        return self.rng.choice(self.people)
-
-    def full_name(self) -> str:
-        """First and second name; the second follows from the document once it was said."""
-        person = self.person()
-        if person.name in self.introduced:
-            return f"{person.name} {{family name:{person.family_name}}}"
-        self.introduced.add(person.name)
-        return f"{person.name} {person.family_name}"
+    def person(self) -> tuple[str, str]:
+        """A name, and his or her."""
+        kind = self.rng.randrange(2)
+        return self.rng.choice((MALE, FEMALE)[kind]), ("his", "her")[kind]
 
 
 def planted_document(rng: random.Random) -> Document:
@@ -125,22 +106,22 @@ def read_marks(marked: str) -> Document:
 def _agreement(scene: _Scene) -> str:
     rng = scene.rng
     noun, other = rng.sample(NOUNS, 2)
-    verb, number = rng.choice(VERBS), rng.randrange(2)
-    near = f" {rng.choice(PLACES)} the {other[rng.randrange(2)]}" if rng.random() < 0.5 else ""
-    return f"The {rng.choice(ADJECTIVES)} {noun[number]}{near} {{agreement:{verb[number]}}} every day."
+    number = rng.randrange(2)
+    subject = f"{rng.choice(ADJECTIVES)} {noun[number]} {rng.choice(PLACES)} the {other[rng.randrange(2)]}"
+    return f"The {subject} {{agreement:{('is', 'are')[number]}}} {rng.choice(ADJECTIVES)}."
 
 
 def _meeting(scene: _Scene) -> str:
-    return f"Then {scene.full_name()} spoke to the {scene.rng.choice(NOUNS)[0]}."
-
-
-def _greeting(scene: _Scene) -> str:
-    return f"We saw {scene.full_name()} in {scene.rng.choice(list(CAPITALS))}."
+    rng = scene.rng
+    (name, _), family_name = scene.person(), rng.choice(FAMILY_NAMES)
+    place = f" in {rng.choice(list(CAPITALS))}" if rng.random() < 0.5 else ""
+    said = f"{name} {family_name} spoke to the {rng.choice(NOUNS)[0]}{place}"
+    return f"{said}, and we heard {name} {{family name:{family_name}}} too."
 
 
 def _possession(scene: _Scene) -> str:
-    person = scene.person()
-    return f"{person.name} lost {{possessive:{person.possessive}}} {scene.rng.choice(THINGS)}."
+    name, possessive = scene.person()
+    return f"{name} lost {{possessive:{possessive}}} {scene.rng.choice(THINGS)}."
 
 
 def _bracket(scene: _Scene) -> str:
@@ -239,7 +220,6 @@ _KINDS: tuple[Callable[[_Scene], str], ...] = (
     _agreement,
     _meeting,
     _meeting,
-    _greeting,
     _possession,
     _bracket,
     _numbered,
