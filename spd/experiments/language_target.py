@@ -1,22 +1,20 @@
-"""A small Llama-like language model, trained on a text that fits in memory, with few MLP neurons active at a time.
+"""A small Llama-like language model, trained on a text that fits in memory, that does little at a time.
 
 1. Tokenizer: byte-level BPE, fitted to the text.
-2. Loss: cross-entropy of the next token, plus a penalty on the absolute activations of the MLPs' neurons. The penalty
-   costs little accuracy and makes the network do its work in few steps at a time, which is what a sparse decomposition
-   can find.
+2. Loss: cross-entropy of the next token, plus penalties on the absolute values of the MLPs' neurons and of the queries,
+   keys and values of attention. The penalties cost some accuracy and make the network do its work in few steps at a
+   time, which is what a sparse decomposition can find. They come in late: before it is learned, attention over a
+   distance would not be worth its penalty.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from spd.errors import MissingFileError
 from spd.experiments.decompose import Report, cosine
 from spd.models.targets.llama_simple import Block, LlamaSimple, LlamaSimpleConfig, PlainMLP
 
@@ -67,18 +65,6 @@ class LanguageTraining:
             "rotary_base": 10000,
             "use_grouped_query_attention": True,
         }
-
-
-def read_texts(path: Path) -> list[str]:
-    """The `text` of each line of a .jsonl file.
-
-    Raises:
-        MissingFileError: there is no such file.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: the text that the language model is trained on is missing")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for line in lines]
 
 
 def fit_tokenizer(texts: Iterable[str], vocab_size: int) -> "Tokenizer":

@@ -14,7 +14,7 @@ def _model() -> Decomposition:
     with torch.no_grad():
         for parameter in target.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return Decomposition(target, {"0": 9, "2": 8}, "mlp", [3], generator)
+    return Decomposition(target, {"0": 9, "2": 8}, LayerwiseCiConfig(mode="layerwise", fn_type="mlp", hidden_dims=[3]), generator)
 
 
 def test_all_components_and_the_whole_delta_are_the_target() -> None:
@@ -66,13 +66,13 @@ def test_warm_up_fits_the_weights() -> None:
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError):
-        Decomposition(nn.Sequential(nn.Linear(2, 2)), {"9": 3}, "mlp", [3], torch.Generator())
+        Decomposition(nn.Sequential(nn.Linear(2, 2)), {"9": 3}, LayerwiseCiConfig(mode="layerwise", fn_type="mlp", hidden_dims=[3]), torch.Generator())
 
 
 def test_components_at_neurons_are_the_weights() -> None:
     generator = torch.Generator().manual_seed(0)
     target = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False))
-    model = Decomposition(target, {"0": 5, "2": 5}, "shared_mlp", [3], generator)
+    model = Decomposition(target, {"0": 5, "2": 5}, LayerwiseCiConfig(mode="layerwise", fn_type="shared_mlp", hidden_dims=[3]), generator)
     start_at_neurons(model, {"0": True, "2": False})
     assert float(model.weight_error().detach()) < 1e-12
     x = torch.randn(7, 6, generator=generator)
