@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spd.experiments.decompose import DecomposeConfig, Report, decompose
 from spd.experiments.decomposition import Decomposition, start_exactly
+from spd.experiments.evaluate import rounded
 from spd.experiments.language_target import (
     END_OF_TEXT,
     UNKNOWN,
@@ -22,7 +23,6 @@ from spd.experiments.losses import kl_divergence
 from spd.experiments.measure_language import measure
 from spd.experiments.mixed_text import NATURAL, read_texts, write_texts
 from spd.experiments.run_writer import decomposition_keys, write_run, write_tensors, write_yaml
-from spd.experiments.evaluate import rounded
 from spd.files.checked import write_json
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.ci_config import AttentionConfig, GlobalCiConfig, TransformerConfig

@@ -1,7 +1,6 @@
 """Where planted rules decide the next token, how often a model follows them, and which groups fire there."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,9 +51,12 @@ def _encoded(tokenizer: "Tokenizer", document: Document) -> tuple[list[int], lis
     encoding = tokenizer.encode(document.text)
     names = list(RULES)
     rule_at = {start: names.index(rule) for start, _, rule in document.places}
-    # A token may begin with the space before its word.
-    rules = [rule_at.get(start, rule_at.get(start + 1, NO_RULE) if end - start > 1 else NO_RULE) for start, end in encoding.offsets]
-    return encoding.ids, rules
+    decided = []
+    for start, end in encoding.offsets:
+        # A token may begin with the space before its word.
+        word = start + 1 if document.text[start] == " " and end - start > 1 else start
+        decided.append(rule_at.get(word, NO_RULE))
+    return encoding.ids, decided
 
 
 def accuracy_by_rule(logits: Tensor, ruled: RuledTokens) -> dict[str, float]:
@@ -87,9 +89,3 @@ def best_group_by_rule(fires: np.ndarray, next_rule: np.ndarray) -> dict[str, tu
         best = int(score.argmax())
         found[name] = (best, float(hits[best] / max(here.sum(), 1)), float(hits[best] / max(count[best], 1)))
     return found
-
-
-def rule_names(places: Sequence[int]) -> list[str]:
-    """The names of rules by their place in RULES."""
-    names = list(RULES)
-    return [names[place] for place in places]

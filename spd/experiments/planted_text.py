@@ -63,8 +63,7 @@ class Document:
 
     Attributes:
         text: as the model reads it.
-        places: (first character, end, rule) of each word that a rule decides, in order; the space before the word is not
-            part of it.
+        places: (first character, end, rule) of each word that a rule decides, in order, without the space before it.
     """
 
     text: str
@@ -203,7 +202,7 @@ def _plural(scene: _Scene) -> str:
 
 
 def _past(scene: _Scene) -> str:
-    _, verb, past = scene.rng.choice(VERBS)
+    verb, past = scene.rng.choice(VERBS)
     return f"Today they {verb}, as yesterday they {{past:{past}}}."
 
 

@@ -1,58 +1,97 @@
 """The words that planted text is made of."""
 
-NOUNS = tuple(
-    (one, many)
-    for one, many in (pair.split("/") for pair in (
-        "king/kings queen/queens child/children man/men woman/women farmer/farmers soldier/soldiers teacher/teachers"
-        " friend/friends brother/brothers sister/sisters servant/servants priest/priests prophet/prophets judge/judges"
-        " shepherd/shepherds stranger/strangers neighbour/neighbours captain/captains merchant/merchants"
-    ).split())
-)  # fmt: skip
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _tuples(text: str) -> tuple[tuple[str, ...], ...]:
+    """Words of the form a/b or a/b/c, taken apart."""
+    return tuple(tuple(word.split("/")) for word in text.split())
+
+
+def _mapping(text: str) -> dict[str, str]:
+    return dict(_tuples(text))  # type: ignore[arg-type]
+
+
+NOUNS = _tuples("""
+    king/kings queen/queens child/children man/men woman/women farmer/farmers soldier/soldiers teacher/teachers
+    friend/friends brother/brothers sister/sisters servant/servants priest/priests prophet/prophets judge/judges
+    shepherd/shepherds stranger/strangers neighbour/neighbours captain/captains merchant/merchants
+""")
 """(singular, plural) of people."""
 
-VERBS = tuple(
-    (third, plain, past)
-    for third, plain, past in (triple.split("/") for triple in (
-        "walks/walk/walked sings/sing/sang works/work/worked waits/wait/waited sleeps/sleep/slept writes/write/wrote"
-        " reads/read/read laughs/laugh/laughed prays/pray/prayed runs/run/ran fights/fight/fought eats/eat/ate"
-        " drinks/drink/drank weeps/weep/wept speaks/speak/spoke swims/swim/swam"
-    ).split())
-)  # fmt: skip
-"""(with he, with they, past)."""
+VERBS = _tuples("""
+    walk/walked sing/sang work/worked wait/waited sleep/slept write/wrote read/read laugh/laughed pray/prayed
+    run/ran fight/fought eat/ate drink/drank weep/wept speak/spoke swim/swam
+""")
+"""(plain, past)."""
 
-MALE = tuple("John Peter James Thomas Paul Mark Luke Simon Philip Henry Robert Walter".split())
-FEMALE = tuple("Mary Anna Ruth Sarah Martha Alice Emma Clara Helen Lucy Rose Jane".split())
-FAMILY_NAMES = tuple(
-    "Smith Brown Miller Taylor Cooper Baker Carter Mason Fisher Hunter Potter Weaver Walker Turner Parker Cook".split()
-)
-ADJECTIVES = tuple("old young wise poor rich tall proud quiet good brave happy angry".split())
-OPPOSITES = tuple(
-    tuple(pair.split("/"))
-    for pair in (
-        "hot/cold big/small long/short high/low hard/soft light/dark early/late full/empty wet/dry near/far open/closed"
-        " sweet/bitter strong/weak clean/dirty"
-    ).split()
-)
-PLACES = ("near", "behind", "with")
-THINGS = tuple("hat coat key book cup ring lamp bag shoe boat knife chair table box bell drum".split())
-COLOURS = tuple("red blue green white black yellow brown grey".split())
-FRUIT = tuple("apples pears plums figs grapes nuts beans olives cherries lemons onions peas".split())
-COUNTED = ("two", "three", "four", "many", "some")
-LETTERS = tuple("ABCDEFGH")
-WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-MONTHS = tuple("January February March April May June July August September October November December".split())
-NUMBERS = tuple("one two three four five six seven eight nine ten eleven twelve".split())
-CAPITALS = {
-    country: capital
-    for country, capital in (pair.split("/") for pair in (
-        "France/Paris England/London Italy/Rome Spain/Madrid Germany/Berlin Russia/Moscow Greece/Athens Egypt/Cairo"
-        " Japan/Tokyo China/Beijing Norway/Oslo Sweden/Stockholm Portugal/Lisbon Austria/Vienna Ireland/Dublin"
-        " Poland/Warsaw"
-    ).split())
-}  # fmt: skip
-YOUNG = {
-    animal: young
-    for animal, young in (pair.split("/") for pair in (
-        "dog/puppy cat/kitten cow/calf sheep/lamb goat/kid horse/foal lion/cub duck/duckling pig/piglet hen/chick"
-    ).split())
-}  # fmt: skip
+MALE = _words("""
+    John Peter James Thomas Paul Mark Luke Simon Philip Henry Robert Walter
+""")
+
+FEMALE = _words("""
+    Mary Anna Ruth Sarah Martha Alice Emma Clara Helen Lucy Rose Jane
+""")
+
+FAMILY_NAMES = _words("""
+    Smith Brown Miller Taylor Cooper Baker Carter Mason Fisher Hunter Potter Weaver Walker Turner Parker Cook
+""")
+
+ADJECTIVES = _words("""
+    old young wise poor rich tall proud quiet good brave happy angry
+""")
+
+OPPOSITES = _tuples("""
+    hot/cold big/small long/short high/low hard/soft light/dark early/late full/empty wet/dry near/far
+    open/closed sweet/bitter strong/weak clean/dirty
+""")
+
+PLACES = _words("""
+    near behind with
+""")
+
+THINGS = _words("""
+    hat coat key book cup ring lamp bag shoe boat knife chair table box bell drum
+""")
+
+COLOURS = _words("""
+    red blue green white black yellow brown grey
+""")
+
+FRUIT = _words("""
+    apples pears plums figs grapes nuts beans olives cherries lemons onions peas
+""")
+
+COUNTED = _words("""
+    two three four many some
+""")
+
+LETTERS = _words("""
+    A B C D E F G H
+""")
+
+WEEKDAYS = _words("""
+    Monday Tuesday Wednesday Thursday Friday Saturday Sunday
+""")
+
+MONTHS = _words("""
+    January February March April May June July August September October November December
+""")
+
+NUMBERS = _words("""
+    one two three four five six seven eight nine ten eleven twelve
+""")
+
+CAPITALS = _mapping("""
+    France/Paris England/London Italy/Rome Spain/Madrid Germany/Berlin Russia/Moscow Greece/Athens Egypt/Cairo
+    Japan/Tokyo China/Beijing Norway/Oslo Sweden/Stockholm Portugal/Lisbon Austria/Vienna Ireland/Dublin
+    Poland/Warsaw
+""")
+"""Capital by country."""
+
+YOUNG = _mapping("""
+    dog/puppy cat/kitten cow/calf sheep/lamb goat/kid horse/foal lion/cub duck/duckling pig/piglet hen/chick
+""")
+"""Name of the young by animal."""
