@@ -110,8 +110,8 @@ def main() -> None:
         here = tokens[firings.fires[:, place]]
         n_layers, both = layers_and_parts[place]
         print(
-            f"| {group} | {groups.sizes[group]} | {len(here) / len(tokens):.1%} | {token_entropy(here):.1f} | {n_layers} |"
-            f" {'yes' if both else 'no'} | {_commonest(here, tokenizer)} |"
+            f"| {group} | {groups.sizes[group]} | {len(here) / len(tokens):.1%} | {token_entropy(here):.1f} |"
+            f" {n_layers} | {'yes' if both else 'no'} | {_commonest(here, tokenizer)} |"
         )
     _print_rules(model, tokenizer, groups, memberships.labels, batch.shape[1])
 
