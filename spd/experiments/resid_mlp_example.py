@@ -42,12 +42,12 @@ _REPORT_SEED = 12_345
 _THRESHOLD = 0.01
 
 
-def make_resid_mlp_example(directory: Path, report: Report, quick: bool = False) -> None:
+def make_resid_mlp_example(directory: Path, report: Report, quick: bool = False, seed: int = 0) -> None:
     """Train, decompose and write the run into `directory`; `quick`: a few steps only, to test the way there."""
-    target_config, config = TARGET, DECOMPOSITION
+    target_config, config = replace(TARGET, seed=seed), replace(DECOMPOSITION, seed=seed)
     if quick:
-        target_config = replace(TARGET, steps=QUICK_STEPS)
-        config = replace(DECOMPOSITION, steps=QUICK_STEPS, warmup_steps=QUICK_STEPS)
+        target_config = replace(target_config, steps=QUICK_STEPS)
+        config = replace(config, steps=QUICK_STEPS, warmup_steps=QUICK_STEPS)
     target = train_resid_mlp(target_config, report)
     generator = torch.Generator().manual_seed(config.seed)
     modules = [f"layers.{layer}.{part}" for layer in range(target_config.n_layers) for part in ("mlp_in", "mlp_out")]

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from spd.data import iter_batches
-from spd.experiments.language_example import measure
 from spd.experiments.language_target import (
     END_OF_TEXT,
     LanguageTraining,
     draw_windows,
     encode,
     fit_tokenizer,
-    read_texts,
     train_language_model,
 )
 from spd.experiments.make_examples import main
+from spd.experiments.measure_language import measure
+from spd.experiments.mixed_text import read_texts
 from spd.files.run_location import EXAMPLES_DIRECTORY
 from spd.models.component_model import ComponentModel, SPDRunInfo
 
@@ -25,8 +25,8 @@ from spd.models.component_model import ComponentModel, SPDRunInfo
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("examples")
-    assert main(["lm_kjv", "--output", str(directory), "--quick"]) == 0
-    return directory / "lm_kjv"
+    assert main(["lm_words", "--output", str(directory), "--quick"]) == 0
+    return directory / "lm_words"
 
 
 @pytest.mark.slow
@@ -35,14 +35,15 @@ def test_a_quick_run_is_a_run_whose_data_can_be_drawn(quick_run: Path) -> None:
     model = ComponentModel.from_run_info(info)
     batch = next(iter_batches(info, 2, 0))
     logits, inputs = model(batch, cache_type="input")
-    assert logits.shape == (2, 64, 800)
-    assert list(inputs) == ["h.0.mlp.c_fc", "h.0.mlp.down_proj", "h.1.mlp.c_fc", "h.1.mlp.down_proj"]
+    assert logits.shape == (2, 64, 2000)
+    parts = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.o_proj", "mlp.c_fc", "mlp.down_proj")
+    assert list(inputs) == [f"h.{layer}.{part}" for layer in range(2) for part in parts]
     assert json.loads((quick_run / "report.json").read_text())["kl_from_target"]["all_components"] < 0.1
 
 
 @pytest.mark.slow
 def test_a_target_that_is_there_is_used_again(quick_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lm_kjv", "--output", str(quick_run.parent), "--quick"]) == 0
+    assert main(["lm_words", "--output", str(quick_run.parent), "--quick"]) == 0
     assert "is used again" in capsys.readouterr().out
 
 
@@ -78,7 +79,7 @@ def test_a_missing_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_bundled_run_is_faithful_and_sparse_as_reported() -> None:
-    directory = EXAMPLES_DIRECTORY / "lm_kjv"
+    directory = EXAMPLES_DIRECTORY / "lm_words"
     measured, reported = measure(directory), json.loads((directory / "report.json").read_text())
     assert measured["kl_from_target"]["all_components"] < 1e-3
     assert measured["kl_from_target"]["active_only"] < 0.25 * measured["kl_from_target"]["no_components"]
