@@ -1,4 +1,6 @@
-"""Rebuild the bundled examples: `python -m spd.experiments.make_examples [names] [--output DIRECTORY] [--quick] [--seed N]`.
+"""Rebuild the bundled examples.
+
+    python -m spd.experiments.make_examples [names] [--output DIRECTORY] [--quick] [--seed N]
 
 Everything is seeded; the same torch version on the same kind of processor gives the same files.
 """
@@ -37,7 +39,8 @@ def make_examples(names: list[str], output: Path, quick: bool = False, seed: int
     """Build the examples `names` in directories of these names within `output`.
 
     Raises:
-        SPDError: an unknown name, or `quick` or another seed than 0 for the bundled directory itself, which must hold full runs.
+        SPDError: an unknown name; or `quick` or another seed than 0 for the bundled directory itself, which must hold
+            full runs of seed 0.
     """
     unknown = [name for name in names if name not in EXAMPLES]
     if unknown:

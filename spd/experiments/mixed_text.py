@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spd.errors import MissingFileError
 from spd.experiments.planted_text import planted_document
+from spd.files.atomic import atomic_write
 
 NATURAL, PLANTED = "king james bible", "planted"
 """Where a document comes from: the `source` of its line."""
@@ -25,8 +26,8 @@ def write_texts(natural: list[str], split: str, path: Path) -> None:
     lines = [{"text": text, "source": NATURAL} for text in natural]
     lines += [{"text": text, "source": PLANTED} for text in planted_texts(split)]
     random.Random(f"order {split}").shuffle(lines)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def read_texts(path: Path, source: str | None = None) -> list[str]:
