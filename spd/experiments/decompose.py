@@ -15,6 +15,7 @@ from torch import Tensor
 from spd.experiments.decomposition import Decomposition
 from spd.experiments.losses import (
     Distance,
+    Masking,
     importance_minimality,
     lower_leaky,
     reconstruction_losses,
@@ -42,6 +43,7 @@ class DecomposeConfig:
         faithfulness_coeff: weight of the squared difference between the weights and the sums of their components.
         layerwise_coeff: weight of the reconstruction with one module masked at a time; 0 leaves it out.
         subset_share: share of the steps that mask a random subset of the modules, not all of them.
+        bare_share: share of a batch's items that are reconstructed with the importances themselves as masks.
         warmup_steps: steps on faithfulness alone, before the first.
         warmup_learning_rate: of these.
         seed: of batches, masks and initial values.
@@ -58,6 +60,7 @@ class DecomposeConfig:
     faithfulness_coeff: float
     layerwise_coeff: float
     subset_share: float = 0.0
+    bare_share: float = 0.0
     warmup_steps: int = 300
     warmup_learning_rate: float = 1e-2
     seed: int = 0
@@ -125,9 +128,8 @@ def _loss(
     lower = {path: lower_leaky(value) for path, value in values.items()}
     upper = {path: upper_leaky(value) for path, value in values.items()}
     with_subset = config.subset_share > 0 and float(torch.rand((), generator=generator)) < config.subset_share
-    together, apart = reconstruction_losses(
-        model, batch, target_output, lower, distance, generator, config.layerwise_coeff > 0, with_subset
-    )
+    masking = Masking(config.layerwise_coeff > 0, with_subset, config.bare_share)
+    together, apart = reconstruction_losses(model, batch, target_output, lower, distance, generator, masking)
     importance = importance_minimality(upper, p)
     weight_error = model.weight_error()
     loss = (

@@ -10,6 +10,7 @@ may be switched off by any amount, and the output must not change.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,12 +52,37 @@ def upper_leaky(x: Tensor) -> Tensor:
     return torch.where(x > 1, 1 + LEAK * (x - 1), x.clamp(min=0))
 
 
-def stochastic_masks(importances: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Mask]:
-    """m = g + (1 - g) u for the components, and u' for the delta, which counts as a component of no importance."""
-    return {
-        path: (g + (1 - g) * torch.rand(g.shape, generator=generator), torch.rand(g.shape[:-1], generator=generator))
-        for path, g in importances.items()
-    }
+def stochastic_masks(
+    importances: Mapping[str, Tensor], generator: torch.Generator, bare_share: float = 0.0
+) -> dict[str, Mask]:
+    """m = g + (1 - g) u for the components, and u' for the delta, which counts as a component of no importance.
+
+    Args:
+        bare_share: share of the items of the batch (its first ones) for which u = u' = 0, in all modules: what has no
+            importance is off altogether, a corner that independent draws of many components hardly ever come near.
+    """
+    masks = {}
+    for path, g in importances.items():
+        free, delta = torch.rand(g.shape, generator=generator), torch.rand(g.shape[:-1], generator=generator)
+        n_bare = round(bare_share * len(g))
+        free[:n_bare], delta[:n_bare] = 0.0, 0.0
+        masks[path] = (g + (1 - g) * free, delta)
+    return masks
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What a step masks.
+
+    Attributes:
+        with_layerwise: also one module at a time.
+        with_subset: a random subset of the modules only, and the others stay whole.
+        bare_share: see stochastic_masks.
+    """
+
+    with_layerwise: bool = False
+    with_subset: bool = False
+    bare_share: float = 0.0
 
 
 def reconstruction_losses(
@@ -66,19 +92,14 @@ def reconstruction_losses(
     importances: Mapping[str, Tensor],
     distance: Distance,
     generator: torch.Generator,
-    with_layerwise: bool,
-    with_subset: bool = False,
+    masking: Masking,
 ) -> tuple[Tensor, Tensor]:
-    """(stochastic reconstruction, layerwise; 0 where it is not asked for).
-
-    Args:
-        with_subset: mask a random subset of the modules only, and leave the others whole.
-    """
-    masks = stochastic_masks(importances, generator)
-    if with_subset:
+    """(stochastic reconstruction, layerwise; 0 where it is not asked for)."""
+    masks = stochastic_masks(importances, generator, masking.bare_share)
+    if masking.with_subset:
         masks = {path: masks[path] for path in random_subset(masks, generator)}
     together = distance(model.run(batch, masks), target_output)
-    if not with_layerwise:
+    if not masking.with_layerwise:
         return together, torch.zeros(())
     masks = stochastic_masks(importances, generator)
     apart = [distance(model.run(batch, {path: mask}), target_output) for path, mask in masks.items()]

@@ -46,6 +46,8 @@ def decomposition_keys(
     if config.subset_share > 0:
         routing = {"type": "uniform_k_subset"}
         losses.append({"classname": "StochasticReconSubsetLoss", "coeff": config.subset_share, "routing": routing})
+    if config.bare_share > 0:
+        losses.append({"classname": "CIMaskedReconLoss", "coeff": config.bare_share})
     if config.layerwise_coeff > 0:
         losses.append({"classname": "StochasticReconLayerwiseLoss", "coeff": config.layerwise_coeff})
     return {

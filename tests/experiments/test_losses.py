@@ -9,6 +9,7 @@ from spd.experiments.losses import (
     importance_minimality,
     kl_divergence,
     lower_leaky,
+    random_subset,
     stochastic_masks,
     upper_leaky,
 )
@@ -43,6 +44,25 @@ def test_masks_lie_between_the_importance_and_one() -> None:
     assert delta_mask.shape == (100,)
     certain, _ = stochastic_masks({"m": torch.ones(3, 2)}, generator)["m"]
     assert (certain == 1).all()
+
+
+def test_bare_items_have_the_importances_as_masks() -> None:
+    importance = torch.rand(8, 5, 7, generator=torch.Generator().manual_seed(1))
+    mask, delta_mask = stochastic_masks({"m": importance}, torch.Generator().manual_seed(0), bare_share=0.25)["m"]
+    assert delta_mask is not None
+    assert torch.equal(mask[:2], importance[:2])
+    assert not delta_mask[:2].any()
+    assert (mask[2:] > importance[2:]).all()
+    assert (delta_mask[2:] > 0).all()
+
+
+def test_subsets_have_every_size_and_every_module() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = [random_subset("abcd", generator) for _ in range(400)]
+    assert {len(subset) for subset in found} == {1, 2, 3, 4}
+    for size in range(1, 5):
+        assert sum(len(subset) == size for subset in found) > 60
+    assert all(sum(name in subset for subset in found) > 200 for name in "abcd")
 
 
 def test_importance_minimality_by_hand() -> None:
