@@ -55,18 +55,19 @@ CI_CONFIG = GlobalCiConfig(
 
 TARGET = LanguageTraining()
 DECOMPOSITION = DecomposeConfig(
-    steps=6000,
+    steps=3600,
     batch_size=8,
-    learning_rate=2e-3,
+    learning_rate=3e-3,
     final_learning_rate_fraction=0.02,
-    importance_coeff=2e-3,
+    importance_coeff=1e-3,
     p_start=1.0,
     p_end=0.5,
     faithfulness_coeff=1e4,
     layerwise_coeff=0.0,
     subset_share=0.5,
+    bare_share=0.5,
     warmup_steps=0,
-    log_every=250,
+    log_every=200,
 )
 QUICK_STEPS = 3
 
