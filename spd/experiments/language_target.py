@@ -35,14 +35,14 @@ class LanguageTraining:
     n_layer: int = 2
     n_head: int = 4
     n_key_value_heads: int = 4
-    steps: int = 6000
+    steps: int = 7000
     batch_size: int = 16
     learning_rate: float = 4e-3
     weight_decay: float = 0.1
-    activation_penalty: float = 7e-3
+    activation_penalty: float = 1e-2
     attention_penalty: float = 3e-3
-    penalty_start: float = 0.35
-    penalty_full: float = 0.65
+    penalty_start: float = 0.25
+    penalty_full: float = 0.5
     seed: int = 0
 
     def penalty_share(self, step: int) -> float:

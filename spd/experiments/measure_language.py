@@ -18,13 +18,14 @@ _RULE_DOCUMENTS = 300
 _THRESHOLD = 0.01
 
 
-def measure(directory: Path, rule_seed: str = "report") -> dict[str, Any]:
+def measure(directory: Path, split: str = "test", rule_seed: str = "report") -> dict[str, Any]:
     """KL and cross-entropy in nats a token, active components a token, and how often the planted rules are followed.
 
     A rule is followed where the likeliest next token is the one that it decides; measured of the target, and with only
     the active components.
 
     Args:
+        split: whose text is measured on; `test` is what no training saw.
         rule_seed: of the documents that the rules are tried on.
     """
     from spd.data.corpus import load_tokenizer
@@ -36,9 +37,9 @@ def measure(directory: Path, rule_seed: str = "report") -> dict[str, Any]:
     backend = tokenizer.backend_tokenizer
     length = info.config.task_config.max_seq_len
     assert length is not None
-    test = directory / info.config.task_config.dataset_name / "test.jsonl"
+    text = directory / info.config.task_config.dataset_name / f"{split}.jsonl"
     batches = {
-        name: _sequences(encode(backend, read_texts(test, source)), length)
+        name: _sequences(encode(backend, read_texts(text, source)), length)
         for name, source in (("all", None), ("natural", NATURAL), ("planted", PLANTED))
     }
     measured = {name: _of_batch(model, batch) for name, batch in batches.items()}

@@ -42,7 +42,7 @@ RULES = {
     "month": "the month after the one that was named",
     "spelling": "a numeral, spelled out",
     "sum": "the sum of two numbers from one to five",
-    "recall": "the colour that a thing was said to have, a few sentences before",
+    "recall": "the colour that one of two things was said to have, in the sentence before",
     "capital": "a country's capital",
     "opposite": "an adjective's opposite",
     "young": "the name of an animal's young",
@@ -70,25 +70,9 @@ class Document:
     places: list[tuple[int, int, str]]
 
 
-class _Scene:
-    """What a document has said so far, and its source of chance."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.colours: dict[str, str] = {}
-
-    def person(self) -> tuple[str, str]:
-        """A name, and his or her."""
-        kind = self.rng.randrange(2)
-        return self.rng.choice((MALE, FEMALE)[kind]), ("his", "her")[kind]
-
-
 def planted_document(rng: random.Random) -> Document:
     """One document."""
-    scene = _Scene(rng)
-    kinds = list(_KINDS)
-    marked = " ".join(rng.choice(kinds)(scene) for _ in range(SENTENCES_PER_DOCUMENT))
-    return read_marks(marked)
+    return read_marks(" ".join(rng.choice(_KINDS)(rng) for _ in range(SENTENCES_PER_DOCUMENT)))
 
 
 def read_marks(marked: str) -> Document:
@@ -102,43 +86,44 @@ def read_marks(marked: str) -> Document:
     return Document(text + marked[end:], places)
 
 
-def _agreement(scene: _Scene) -> str:
-    rng = scene.rng
+def _person(rng: random.Random) -> tuple[str, str]:
+    """A name, and his or her."""
+    kind = rng.randrange(2)
+    return rng.choice((MALE, FEMALE)[kind]), ("his", "her")[kind]
+
+
+def _agreement(rng: random.Random) -> str:
     noun, other = rng.sample(NOUNS, 2)
     number = rng.randrange(2)
     subject = f"{rng.choice(ADJECTIVES)} {noun[number]} {rng.choice(PLACES)} the {other[rng.randrange(2)]}"
     return f"The {subject} {{agreement:{('is', 'are')[number]}}} {rng.choice(ADJECTIVES)}."
 
 
-def _meeting(scene: _Scene) -> str:
-    rng = scene.rng
-    (name, _), family_name = scene.person(), rng.choice(FAMILY_NAMES)
+def _meeting(rng: random.Random) -> str:
+    (name, _), family_name = _person(rng), rng.choice(FAMILY_NAMES)
     place = f" in {rng.choice(list(CAPITALS))}" if rng.random() < 0.5 else ""
     said = f"{name} {family_name} spoke to the {rng.choice(NOUNS)[0]}{place}"
     return f"{said}, and we heard {name} {{family name:{family_name}}} too."
 
 
-def _possession(scene: _Scene) -> str:
-    name, possessive = scene.person()
-    return f"{name} lost {{possessive:{possessive}}} {scene.rng.choice(THINGS)}."
+def _possession(rng: random.Random) -> str:
+    name, possessive = _person(rng)
+    return f"{name} lost {{possessive:{possessive}}} {rng.choice(THINGS)}."
 
 
-def _bracket(scene: _Scene) -> str:
-    rng = scene.rng
+def _bracket(rng: random.Random) -> str:
     opening, closing = rng.choice([("(", ")"), ("[", "]"), ("<", ">")])
     inner = rng.choice([f"a {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)[0]}", f"see page {rng.choice(NUMBERS)}"])
     return f"The {rng.choice(NOUNS)[0]} {opening} {inner} {{bracket:{closing}}} went home."
 
 
-def _numbered(scene: _Scene) -> str:
-    rng = scene.rng
+def _numbered(rng: random.Random) -> str:
     items = rng.sample(FRUIT, rng.randrange(3, 7))
     parts = [f"{{numbering:{place}}} {item}" if place > 1 else f"1 {item}" for place, item in enumerate(items, 1)]
     return f"List: {', '.join(parts)}."
 
 
-def _lettered(scene: _Scene) -> str:
-    rng = scene.rng
+def _lettered(rng: random.Random) -> str:
     items = rng.sample(THINGS, rng.randrange(3, 6))
     parts = [
         f"{{lettering:{letter}}} = {item}" if place else f"{letter} = {item}"
@@ -147,76 +132,76 @@ def _lettered(scene: _Scene) -> str:
     return f"Let {'; '.join(parts)}."
 
 
-def _weekday(scene: _Scene) -> str:
-    day = scene.rng.randrange(7)
+def _weekday(rng: random.Random) -> str:
+    day = rng.randrange(7)
     following = WEEKDAYS[(day + 1) % 7]
     return f"On {WEEKDAYS[day]} it rained, and on {{weekday:{following}}} the sun shone."
 
 
-def _months(scene: _Scene) -> str:
-    month = scene.rng.randrange(12)
+def _months(rng: random.Random) -> str:
+    month = rng.randrange(12)
     return f"After {MONTHS[month]} comes {{month:{MONTHS[(month + 1) % 12]}}}."
 
 
-def _spelling(scene: _Scene) -> str:
-    number = scene.rng.randrange(1, len(NUMBERS) + 1)
+def _spelling(rng: random.Random) -> str:
+    number = rng.randrange(1, len(NUMBERS) + 1)
     return f"We write {number} as {{spelling:{NUMBERS[number - 1]}}}."
 
 
-def _sum(scene: _Scene) -> str:
-    first, second = scene.rng.randrange(1, 6), scene.rng.randrange(1, 6)
+def _sum(rng: random.Random) -> str:
+    first, second = rng.randrange(1, 6), rng.randrange(1, 6)
     total = NUMBERS[first + second - 1]
     return f"The sum of {NUMBERS[first - 1]} and {NUMBERS[second - 1]} is {{sum:{total}}}."
 
 
-def _colour(scene: _Scene) -> str:
-    """Say a thing's colour, or ask for one that was said."""
-    rng = scene.rng
-    if scene.colours and rng.random() < 0.6:
-        thing = rng.choice(sorted(scene.colours))
-        return f"Question: what colour is the {thing}? Answer: {{recall:{scene.colours[thing]}}}."
-    thing = rng.choice([thing for thing in THINGS if thing not in scene.colours])
-    scene.colours[thing] = rng.choice(COLOURS)
-    return f"The {thing} is {scene.colours[thing]}."
+def _recall(rng: random.Random) -> str:
+    """Say what colours two things have, and ask for one of them."""
+    things, colours = rng.sample(THINGS, 2), rng.sample(COLOURS, 2)
+    said = " and ".join(f"the {thing} is {colour}" for thing, colour in zip(things, colours, strict=True))
+    asked = rng.randrange(2)
+    question = f"Question: what colour is the {things[asked]}?"
+    return f"{said.capitalize()}. {question} Answer: {{recall:{colours[asked]}}}."
 
 
-def _capital(scene: _Scene) -> str:
-    country = scene.rng.choice(list(CAPITALS))
+def _capital(rng: random.Random) -> str:
+    country = rng.choice(list(CAPITALS))
     return f"The capital of {country} is {{capital:{CAPITALS[country]}}}."
 
 
-def _opposite(scene: _Scene) -> str:
-    pair = list(scene.rng.choice(OPPOSITES))
-    scene.rng.shuffle(pair)
+def _opposite(rng: random.Random) -> str:
+    pair = list(rng.choice(OPPOSITES))
+    rng.shuffle(pair)
     return f"It was not {pair[0]} but {{opposite:{pair[1]}}}."
 
 
-def _young(scene: _Scene) -> str:
-    animal = scene.rng.choice(list(YOUNG))
+def _young(rng: random.Random) -> str:
+    animal = rng.choice(list(YOUNG))
     return f"A young {animal} is called a {{young:{YOUNG[animal]}}}."
 
 
-def _plural(scene: _Scene) -> str:
-    one, many = scene.rng.choice(NOUNS)
-    return f"I had one {one} and you had {scene.rng.choice(COUNTED)} {{plural:{many}}}."
+def _plural(rng: random.Random) -> str:
+    one, many = rng.choice(NOUNS)
+    return f"I had one {one} and you had {rng.choice(COUNTED)} {{plural:{many}}}."
 
 
-def _past(scene: _Scene) -> str:
-    verb, past = scene.rng.choice(VERBS)
+def _past(rng: random.Random) -> str:
+    verb, past = rng.choice(VERBS)
     return f"Today they {verb}, as yesterday they {{past:{past}}}."
 
 
-def _repetition(scene: _Scene) -> str:
-    words = [scene.rng.choice(pool) for pool in (COLOURS, THINGS, FRUIT, LETTERS)]
-    scene.rng.shuffle(words)
+def _repetition(rng: random.Random) -> str:
+    words = [rng.choice(pool) for pool in (COLOURS, THINGS, FRUIT, LETTERS)]
+    rng.shuffle(words)
     first, *others = words
     again = " ".join(f"{{repetition:{word}}}" for word in others)
     return f"Say {' '.join(words)}, again: {first} {again}."
 
 
-_KINDS: tuple[Callable[[_Scene], str], ...] = (
+_KINDS: tuple[Callable[[random.Random], str], ...] = (
     _agreement,
     _agreement,
+    _agreement,
+    _meeting,
     _meeting,
     _meeting,
     _possession,
@@ -227,14 +212,15 @@ _KINDS: tuple[Callable[[_Scene], str], ...] = (
     _months,
     _spelling,
     _sum,
-    _colour,
-    _colour,
-    _colour,
+    _recall,
+    _recall,
     _capital,
     _opposite,
     _young,
     _plural,
+    _plural,
     _past,
+    _repetition,
     _repetition,
 )
 """The kinds of sentences, as often as they are drawn."""
