@@ -61,7 +61,7 @@ def stochastic_masks(
         bare_share: share of the items of the batch (its first ones) for which u = u' = 0, in all modules: what has no
             importance is off altogether, a corner that independent draws of many components hardly ever come near.
     """
-    masks = {}
+    masks: dict[str, Mask] = {}
     for path, g in importances.items():
         free, delta = torch.rand(g.shape, generator=generator), torch.rand(g.shape[:-1], generator=generator)
         n_bare = round(bare_share * len(g))

@@ -35,12 +35,13 @@ def measure(directory: Path, split: str = "test", rule_seed: str = "report") -> 
     model = ComponentModel.from_run_info(info)
     tokenizer: Any = load_tokenizer(info)
     backend = tokenizer.backend_tokenizer
-    length = info.config.task_config.max_seq_len
+    length, name = info.config.task_config.max_seq_len, info.config.task_config.dataset_name
     assert length is not None
-    text = directory / info.config.task_config.dataset_name / f"{split}.jsonl"
+    assert name is not None
+    text = directory / name / f"{split}.jsonl"
     batches = {
-        name: _sequences(encode(backend, read_texts(text, source)), length)
-        for name, source in (("all", None), ("natural", NATURAL), ("planted", PLANTED))
+        part: _sequences(encode(backend, read_texts(text, source)), length)
+        for part, source in (("all", None), ("natural", NATURAL), ("planted", PLANTED))
     }
     measured = {name: _of_batch(model, batch) for name, batch in batches.items()}
     ruled = ruled_tokens(backend, backend.token_to_id(END_OF_TEXT), _RULE_DOCUMENTS, length, rule_seed)

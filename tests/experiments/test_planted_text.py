@@ -61,6 +61,7 @@ def test_decided_words_follow_from_the_text_before() -> None:
 def test_rules_lie_on_the_token_before_the_decided_word() -> None:
     tokenizer = fit_tokenizer([document.text for document in DOCUMENTS], 900)
     end = tokenizer.token_to_id("[EOS]")
+    assert end is not None
     ruled = ruled_tokens(tokenizer, end, 20, 32, "seed")
     tokens, rules = ruled.tokens.flatten().tolist(), ruled.next_rule.flatten().tolist()
     names = list(RULES)
