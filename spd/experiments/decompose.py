@@ -44,6 +44,7 @@ class DecomposeConfig:
         layerwise_coeff: weight of the reconstruction with one module masked at a time; 0 leaves it out.
         subset_share: share of the steps that mask a random subset of the modules, not all of them.
         bare_share: share of a batch's items that are reconstructed with the importances themselves as masks.
+        frequency_coeff: how much more what is important often costs, see importance_minimality.
         warmup_steps: steps on faithfulness alone, before the first.
         warmup_learning_rate: of these.
         seed: of batches, masks and initial values.
@@ -61,6 +62,7 @@ class DecomposeConfig:
     layerwise_coeff: float
     subset_share: float = 0.0
     bare_share: float = 0.0
+    frequency_coeff: float = 0.0
     warmup_steps: int = 300
     warmup_learning_rate: float = 1e-2
     seed: int = 0
@@ -130,7 +132,7 @@ def _loss(
     with_subset = config.subset_share > 0 and float(torch.rand((), generator=generator)) < config.subset_share
     masking = Masking(config.layerwise_coeff > 0, with_subset, config.bare_share)
     together, apart = reconstruction_losses(model, batch, target_output, lower, distance, generator, masking)
-    importance = importance_minimality(upper, p)
+    importance = importance_minimality(upper, p, config.frequency_coeff)
     weight_error = model.weight_error()
     loss = (
         together

@@ -41,6 +41,7 @@ class LanguageTraining:
     weight_decay: float = 0.1
     activation_penalty: float = 1e-2
     attention_penalty: float = 3e-3
+    balance: float = 0.02
     penalty_start: float = 0.25
     penalty_full: float = 0.5
     seed: int = 0
@@ -114,7 +115,8 @@ def train_language_model(config: LanguageTraining, tokens: Tensor, report: Repor
         neurons.clear()
         channels.clear()
         loss = next_token_loss(model(x[:, :-1])[0], x[:, 1:])
-        penalty = config.activation_penalty * _size(neurons) + config.attention_penalty * _size(channels)
+        penalty = config.activation_penalty * _use(neurons, config.balance)
+        penalty = penalty + config.attention_penalty * _use(channels, config.balance)
         optimiser.zero_grad()
         torch.autograd.backward(loss + config.penalty_share(step) * penalty)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -161,9 +163,13 @@ def _record_channels(model: LlamaSimple) -> list[Tensor]:
     return found
 
 
-def _size(found: list[Tensor]) -> Tensor:
-    """Sum of absolute values at a token, mean over tokens."""
-    return torch.stack([values.abs().sum(-1).mean() for values in found]).sum()
+def _use(found: list[Tensor], balance: float) -> Tensor:
+    """Sum over units of u (1 + balance n u), u a unit's mean absolute value over the batch and n the number of units.
+
+    The square falls on units that are in use everywhere: the work goes to more units, each for fewer tokens.
+    """
+    use = torch.cat([values.abs().flatten(0, -2).mean(0) for values in found])
+    return (use * (1 + balance * len(use) * use)).sum()
 
 
 def _above(found: list[Tensor]) -> float:

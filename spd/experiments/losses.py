@@ -113,9 +113,19 @@ def random_subset(paths: Iterable[str], generator: torch.Generator) -> set[str]:
     return {found[place] for place in torch.randperm(len(found), generator=generator)[:size].tolist()}
 
 
-def importance_minimality(importances: Mapping[str, Tensor], p: float) -> Tensor:
-    """sum over modules and components of |g|^p, mean over the batch."""
-    return torch.stack([(g + 1e-12).pow(p).sum(-1).mean() for g in importances.values()]).sum()
+def importance_minimality(importances: Mapping[str, Tensor], p: float, frequency_coeff: float = 0.0) -> Tensor:
+    """sum over modules and components of s (1 + b log2(1 + n s)), s the mean of |g|^p over the n items of the batch.
+
+    With b = frequency_coeff above 0 what is important everywhere costs more than what is important now and then.
+    """
+    total = torch.zeros(())
+    for g in importances.values():
+        each = (g + 1e-12).pow(p).flatten(0, -2)
+        size = each.mean(0)
+        if frequency_coeff > 0:
+            size = size * (1 + frequency_coeff * torch.log2(1 + len(each) * size))
+        total = total + size.sum()
+    return total
 
 
 def squared_error(output: Tensor, target_output: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ def decomposition_keys(
             "p_anneal_final_p": config.p_end,
             "p_anneal_end_frac": 1.0,
             "eps": 1e-12,
+            "beta": config.frequency_coeff,
         },
         {"classname": "StochasticReconLoss", "coeff": 1.0 - config.subset_share},
         {"classname": "FaithfulnessLoss", "coeff": config.faithfulness_coeff},

@@ -70,6 +70,14 @@ def test_importance_minimality_by_hand() -> None:
     assert float(importance_minimality(importances, 0.5)) == pytest.approx((1.0 + 0.5) / 2 + 1 / 2, abs=1e-5)
 
 
+def test_what_is_important_often_costs_more() -> None:
+    often, now_and_then = torch.tensor([[1.0, 0.0]] * 4), torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2)
+    assert float(importance_minimality({"m": often}, 1.0)) == pytest.approx(1.0)
+    assert float(importance_minimality({"m": now_and_then}, 1.0)) == pytest.approx(1.0)
+    assert float(importance_minimality({"m": often}, 1.0, 0.5)) == pytest.approx(1 + 0.5 * math.log2(5))
+    assert float(importance_minimality({"m": now_and_then}, 1.0, 0.5)) == pytest.approx(1 + 0.5 * math.log2(3))
+
+
 def test_kl_divergence_by_hand() -> None:
     target, output = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
     expected = 0.5 * math.log(2.0) + 0.5 * math.log(0.5 / 0.75)
