@@ -39,7 +39,7 @@ class LanguageTraining:
     batch_size: int = 16
     learning_rate: float = 4e-3
     weight_decay: float = 0.1
-    activation_penalty: float = 1e-2
+    activation_penalty: float = 2e-2
     attention_penalty: float = 3e-3
     balance: float = 0.02
     penalty_start: float = 0.25
