@@ -26,7 +26,19 @@ UNKNOWN, END_OF_TEXT = "[UNK]", "[EOS]"
 
 @dataclass(frozen=True)
 class LanguageTraining:
-    """Shape of the target, and what it is trained with."""
+    """Shape of the target, and what it is trained with.
+
+    Attributes:
+        vocab_size: tokens.
+        n_ctx: tokens of a sequence.
+        n_embd, n_intermediate, n_layer, n_head, n_key_value_heads: as in the model's config.
+        steps, batch_size, learning_rate, weight_decay: of AdamW.
+        activation_penalty: of the MLPs' neurons, by their mean absolute values.
+        attention_penalty: of the queries, keys and values, likewise.
+        balance: how much more of it falls on units that are in use everywhere, see _use.
+        penalty_start, penalty_full: shares of the steps after which the penalties set in, and count in full.
+        seed: of batches and initial values.
+    """
 
     vocab_size: int = 2000
     n_ctx: int = 64
