@@ -92,9 +92,9 @@ def test_the_bundled_run_is_faithful_and_sparse_as_reported() -> None:
     directory = EXAMPLES_DIRECTORY / "lm_words"
     measured, reported = measure(directory), json.loads((directory / "report.json").read_text())
     kl, active = measured["kl_from_target"], measured["sparsity"]["mean_active"]
-    assert kl["all_components"] < 5e-3
+    assert kl["all_components"] < 0.03
     assert kl["active_only"] < 0.15 < 0.05 * kl["no_components"]
-    assert active < measured["sparsity"]["components"] / 10
+    assert active < measured["sparsity"]["components"] / 40
     for part in ("kl_from_target", "cross_entropy"):
         assert measured[part]["active_only"] == pytest.approx(reported[part]["active_only"], rel=0.01)
     assert active == pytest.approx(reported["sparsity"]["mean_active"], rel=0.01)
