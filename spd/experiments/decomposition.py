@@ -132,6 +132,21 @@ def start_exactly(model: Decomposition, generator: torch.Generator) -> None:
             parts.U.copy_(u / balance[:, None])
 
 
+def absorb_rest(model: Decomposition) -> None:
+    """Give what is left of each weight, W - V U, to its components, by the least change of U or of V.
+
+    As in start_exactly the side of the larger dimension changes: U by V^+ (W - V U), or V by (W - V U) U^+.
+    """
+    with torch.no_grad():
+        for path in model.n_components:
+            parts = model.parts(path)
+            rest = parts.weight_delta(model.target.get_submodule(path))
+            if rest.shape[0] <= rest.shape[1]:
+                parts.U.add_(torch.linalg.pinv(parts.V) @ rest)
+            else:
+                parts.V.add_(rest @ torch.linalg.pinv(parts.U))
+
+
 def _key(path: str) -> str:
     return path.replace(".", "-")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spd.experiments.decompose import DecomposeConfig, Report, decompose
-from spd.experiments.decomposition import Decomposition, start_exactly
+from spd.experiments.decomposition import Decomposition, absorb_rest, start_exactly
 from spd.experiments.evaluate import rounded
 from spd.experiments.language_target import (
     END_OF_TEXT,
@@ -105,6 +105,7 @@ def make_language_example(directory: Path, report: Report, quick: bool = False, 
         return draw_windows(tokens, config.batch_size, target_config.n_ctx, source)
 
     decompose(model, draw_batch, kl_divergence, config, report)
+    absorb_rest(model)
     write_run(directory, _final_config(target_config, config), model)
     trained = {"target": asdict(target_config), "decomposition": asdict(config)}
     write_json(directory / "report.json", rounded(measure(directory)) | trained)

@@ -15,18 +15,15 @@ from spd.models.component_model import ComponentModel
 
 _SEQUENCES = 400
 _RULE_DOCUMENTS = 300
+_RULE_SEED = "report"
 _THRESHOLD = 0.01
 
 
-def measure(directory: Path, split: str = "test", rule_seed: str = "report") -> dict[str, Any]:
+def measure(directory: Path) -> dict[str, Any]:
     """KL and cross-entropy in nats a token, active components a token, and how often the planted rules are followed.
 
     A rule is followed where the likeliest next token is the one that it decides; measured of the target, and with only
     the active components.
-
-    Args:
-        split: whose text is measured on; `test` is what no training saw.
-        rule_seed: of the documents that the rules are tried on.
     """
     from spd.data.corpus import load_tokenizer
     from spd.models.run_info import SPDRunInfo
@@ -38,13 +35,13 @@ def measure(directory: Path, split: str = "test", rule_seed: str = "report") -> 
     length, name = info.config.task_config.max_seq_len, info.config.task_config.dataset_name
     assert length is not None
     assert name is not None
-    text = directory / name / f"{split}.jsonl"
+    text = directory / name / "test.jsonl"
     batches = {
         part: _sequences(encode(backend, read_texts(text, source)), length)
         for part, source in (("all", None), ("natural", NATURAL), ("planted", PLANTED))
     }
     measured = {name: _of_batch(model, batch) for name, batch in batches.items()}
-    ruled = ruled_tokens(backend, backend.token_to_id(END_OF_TEXT), _RULE_DOCUMENTS, length, rule_seed)
+    ruled = ruled_tokens(backend, backend.token_to_id(END_OF_TEXT), _RULE_DOCUMENTS, length, _RULE_SEED)
     outputs = output_variants(model, ruled.tokens, _THRESHOLD)
     return {
         "tokens": batches["all"].numel(),

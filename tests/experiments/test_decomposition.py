@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spd.experiments.decompose import fit_weights
-from spd.experiments.decomposition import Decomposition, start_exactly
+from spd.experiments.decomposition import Decomposition, absorb_rest, start_exactly
 from spd.experiments.run_writer import write_tensors
 from spd.models.checkpoint import read_checkpoint
 from spd.models.ci_config import AttentionConfig, CiConfig, GlobalCiConfig, LayerwiseCiConfig, TransformerConfig
@@ -93,6 +93,20 @@ def test_an_exact_start_is_the_weights_and_random() -> None:
     for path in first.n_components:
         mine, other = (torch.nn.functional.normalize(model.parts(path).V, dim=0) for model in (first, second))
         assert float((mine.T @ other).abs().max()) < 0.999
+
+
+def test_what_is_left_of_the_weights_is_absorbed_by_a_small_change() -> None:
+    model = _model()
+    start_exactly(model, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in model.component_parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    before = [parameter.detach().clone() for parameter in model.component_parameters()]
+    assert float(model.weight_error().detach()) > 1e-5
+    absorb_rest(model)
+    assert float(model.weight_error().detach()) < 1e-10
+    for parameter, old in zip(model.component_parameters(), before, strict=True):
+        assert float((parameter.detach() - old).norm() / old.norm()) < 0.03
 
 
 @pytest.mark.parametrize("config", [EACH, TOGETHER, ALONG], ids=["each", "together", "along the sequence"])
