@@ -42,7 +42,7 @@ def measure(directory: Path) -> dict[str, Any]:
     }
     measured = {name: _of_batch(model, batch) for name, batch in batches.items()}
     ruled = ruled_tokens(backend, backend.token_to_id(END_OF_TEXT), _RULE_DOCUMENTS, length, _RULE_SEED)
-    outputs = output_variants(model, ruled.tokens, _THRESHOLD)
+    outputs = output_variants(model, ruled.tokens, _THRESHOLD, ("active_only",))
     return {
         "tokens": batches["all"].numel(),
         **measured["all"],

@@ -111,7 +111,7 @@ def test_the_report_holds_on_other_tokens() -> None:
     info = SPDRunInfo.from_path(directory)
     model, tokenizer = ComponentModel.from_run_info(info), load_tokenizer(info)
     ruled = ruled_tokens(tokenizer.backend_tokenizer, tokenizer.eos_token_id, 250, 64, "other tokens")
-    outputs = output_variants(model, ruled.tokens, 0.01)
+    outputs = output_variants(model, ruled.tokens, 0.01, ("active_only",))
     report = json.loads((directory / "report.json").read_text())
     reported = report["by_source"]["planted"]
     kl = float(kl_divergence(outputs["active_only"], outputs["target"]))
