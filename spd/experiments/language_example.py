@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from spd.experiments.language_target import (
 )
 from spd.experiments.losses import kl_divergence
 from spd.experiments.measure_language import measure
-from spd.experiments.mixed_text import NATURAL, read_texts, write_texts
+from spd.experiments.mixed_text import read_texts
 from spd.experiments.run_writer import decomposition_keys, write_run, write_tensors, write_yaml
 from spd.files.checked import write_json
 from spd.files.run_location import EXAMPLES_DIRECTORY
@@ -76,7 +77,7 @@ QUICK_STEPS = 3
 def make_language_example(directory: Path, report: Report, quick: bool = False, seed: int = 0) -> None:
     """Train, decompose and write the run into `directory`.
 
-    The natural part of the text is that of the bundled example. A target that is in the directory already, trained with
+    The text is that of the bundled example. A target that is in the directory already, trained with
     the same config, is used again.
 
     Args:
@@ -87,9 +88,8 @@ def make_language_example(directory: Path, report: Report, quick: bool = False, 
     if quick:
         target_config = replace(target_config, steps=QUICK_STEPS)
         config = replace(config, steps=QUICK_STEPS)
-    for split in ("train", "test"):
-        natural = read_texts(EXAMPLES_DIRECTORY / NAME / TEXT / f"{split}.jsonl", NATURAL)
-        write_texts(natural, split, directory / TEXT / f"{split}.jsonl")
+    if not (directory / TEXT).is_dir():
+        copytree(EXAMPLES_DIRECTORY / NAME / TEXT, directory / TEXT)
     texts = read_texts(directory / TEXT / "train.jsonl")
     tokenizer = fit_tokenizer(texts, target_config.vocab_size)
     tokens = encode(tokenizer, texts)

@@ -1,4 +1,8 @@
-"""The bundled language model's text: chapters of the King James Bible, and documents with planted regularities."""
+"""The bundled language model's text: chapters of the King James Bible, and documents with planted regularities.
+
+It lies in the run's directory, a line for each document, {"text", "source"}, all in one random order; the planted ones
+are what `planted_texts` gives.
+"""
 
 import json
 import random
@@ -6,7 +10,6 @@ from pathlib import Path
 
 from spd.errors import MissingFileError
 from spd.experiments.planted_text import planted_document
-from spd.files.atomic import atomic_write
 
 NATURAL, PLANTED = "king james bible", "planted"
 """Where a document comes from: the `source` of its line."""
@@ -19,15 +22,6 @@ def planted_texts(split: str) -> list[str]:
     """The planted documents of a split, always the same ones."""
     rng = random.Random(f"planted {split}")
     return [planted_document(rng).text for _ in range(N_PLANTED[split])]
-
-
-def write_texts(natural: list[str], split: str, path: Path) -> None:
-    """Natural and planted documents in one random order, a line each: {"text", "source"}."""
-    lines = [{"text": text, "source": NATURAL} for text in natural]
-    lines += [{"text": text, "source": PLANTED} for text in planted_texts(split)]
-    random.Random(f"order {split}").shuffle(lines)
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def read_texts(path: Path, source: str | None = None) -> list[str]:
