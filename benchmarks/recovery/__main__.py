@@ -45,7 +45,7 @@ def main() -> None:
     if "calibration" in arguments.tables.split(","):
         _calibration(arguments, size, seeds)
     if "real" in arguments.tables.split(","):
-        for name in ("lm_kjv", "resid_mlp2"):
+        for name in ("lm_words", "resid_mlp2"):
             _print(real_table(f"example:{name}", example_members(str(CONFIGS / f"example_{name}.json"), 3)))
         for path in arguments.importances:
             _print(real_table(f"{path.parent.name}, two halves of the samples", halves(path)))
@@ -55,8 +55,8 @@ def _calibration(arguments: argparse.Namespace, size: tuple[int, int, float], se
     n, n_samples, n_active = size
     print(f"\n## calibration: {n:,} components, {n_samples:,} samples, {n_active:g} active, seeds {list(seeds)}")
     statements = planted_statements(arguments.kinds.split(","), *size, seeds)
-    print(f"\n## calibration: example:lm_kjv, two ensembles of {arguments.members}")
-    statements += ensemble_statements(str(CONFIGS / "example_lm_kjv.json"), arguments.members)
+    print(f"\n## calibration: example:lm_words, two ensembles of {arguments.members}")
+    statements += ensemble_statements(str(CONFIGS / "example_lm_words.json"), arguments.members)
     for part in statements:
         _print(part.table())
     if arguments.plot:

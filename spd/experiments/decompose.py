@@ -15,6 +15,7 @@ from torch import Tensor
 from spd.experiments.decomposition import Decomposition
 from spd.experiments.losses import (
     Distance,
+    Masking,
     importance_minimality,
     lower_leaky,
     reconstruction_losses,
@@ -41,6 +42,9 @@ class DecomposeConfig:
         p_start, p_end: its exponent p at the first and at the last step, linear between.
         faithfulness_coeff: weight of the squared difference between the weights and the sums of their components.
         layerwise_coeff: weight of the reconstruction with one module masked at a time; 0 leaves it out.
+        subset_share: share of the steps that mask a random subset of the modules, not all of them.
+        bare_share: share of a batch's items that are reconstructed with the importances themselves as masks.
+        frequency_coeff: how much more what is important often costs, see importance_minimality.
         warmup_steps: steps on faithfulness alone, before the first.
         warmup_learning_rate: of these.
         seed: of batches, masks and initial values.
@@ -56,6 +60,9 @@ class DecomposeConfig:
     p_end: float
     faithfulness_coeff: float
     layerwise_coeff: float
+    subset_share: float = 0.0
+    bare_share: float = 0.0
+    frequency_coeff: float = 0.0
     warmup_steps: int = 300
     warmup_learning_rate: float = 1e-2
     seed: int = 0
@@ -122,10 +129,10 @@ def _loss(
     values = model.pre_sigmoid(inputs)
     lower = {path: lower_leaky(value) for path, value in values.items()}
     upper = {path: upper_leaky(value) for path, value in values.items()}
-    together, apart = reconstruction_losses(
-        model, batch, target_output, lower, distance, generator, config.layerwise_coeff > 0
-    )
-    importance = importance_minimality(upper, p)
+    with_subset = config.subset_share > 0 and float(torch.rand((), generator=generator)) < config.subset_share
+    masking = Masking(config.layerwise_coeff > 0, with_subset, config.bare_share)
+    together, apart = reconstruction_losses(model, batch, target_output, lower, distance, generator, masking)
+    importance = importance_minimality(upper, p, config.frequency_coeff)
     weight_error = model.weight_error()
     loss = (
         together

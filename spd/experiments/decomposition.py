@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spd.models.ci_functions import CiFunction, Layer, build_ci_function
+from spd.experiments.initial_values import initialise_ci_functions
+from spd.models.ci_config import CiConfig
+from spd.models.ci_functions import ModuleSizes, build_ci_functions
+from spd.models.ci_functions.layerwise import LayerwiseFunctions
 from spd.models.components import Components, build_components, weight_in_by_out
 
 Mask = tuple[Tensor, Tensor | None]
@@ -24,29 +27,24 @@ class Decomposition(nn.Module):
     """Components and importance functions of the modules named in `n_components`, on top of a frozen target."""
 
     def __init__(
-        self,
-        target: nn.Module,
-        n_components: Mapping[str, int],
-        ci_fn_type: str,
-        ci_fn_hidden_dims: list[int],
-        generator: torch.Generator,
+        self, target: nn.Module, n_components: Mapping[str, int], ci_config: CiConfig, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.target = target.requires_grad_(False)
         self.n_components = dict(n_components)
         self.components = nn.ModuleDict()
-        self.ci_functions = nn.ModuleDict()
         self._masks: Mapping[str, Mask] = {}
         self._inputs: dict[str, Tensor] | None = None
+        sizes = {}
         for path, count in self.n_components.items():
             module = target.get_submodule(path)
             components = build_components(module, count, path)
-            ci_function = build_ci_function(ci_fn_type, count, components.V.shape[0], ci_fn_hidden_dims, False)
             _initialise_components(components, module, generator)
-            _initialise_ci_function(ci_function, generator)
             self.components[_key(path)] = components
-            self.ci_functions[_key(path)] = ci_function
+            sizes[path] = ModuleSizes(components.V.shape[0], count)
             module.register_forward_hook(lambda _module, args, _output, path=path: self._hook(path, args[0]))
+        self.ci_functions = build_ci_functions(ci_config, sizes, "decomposition")
+        initialise_ci_functions(self.ci_functions, generator)
 
     def run(self, batch: Tensor, masks: Mapping[str, Mask] | None = None) -> Tensor:
         """The target's output, with each module named in `masks` replaced by its masked components."""
@@ -67,11 +65,9 @@ class Decomposition(nn.Module):
 
     def pre_sigmoid(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Causal importances before the sigmoid, (..., C) by module."""
-        values = {}
-        for path, x in inputs.items():
-            function = self._ci_function(path)
-            values[path] = function(self.parts(path).activations(x) if function.takes_component_activations else x)
-        return values
+        if self.ci_functions.takes_component_activations:
+            inputs = {path: self.parts(path).activations(x) for path, x in inputs.items()}
+        return self.ci_functions(inputs)
 
     def parts(self, path: str) -> Components:
         """The components of a module."""
@@ -92,7 +88,11 @@ class Decomposition(nn.Module):
         """All tensors, under the names of a run's checkpoint."""
         named = {f"target_model.{name}": value for name, value in self.target.state_dict().items()}
         named |= {f"_components.{name}": value for name, value in self.components.state_dict().items()}
-        named |= {f"_ci_fns.{name}": value for name, value in self.ci_functions.state_dict().items()}
+        if isinstance(self.ci_functions, LayerwiseFunctions):
+            for path, function in self.ci_functions.by_module().items():
+                named |= {f"_ci_fns.{_key(path)}.{name}": value for name, value in function.state_dict().items()}
+        else:
+            named |= {f"ci_fn._global_ci_fn.{name}": value for name, value in self.ci_functions.state_dict().items()}
         return {name: value.detach().clone() for name, value in named.items()}
 
     def _hook(self, path: str, x: Tensor) -> Tensor | None:
@@ -107,29 +107,44 @@ class Decomposition(nn.Module):
     def _delta(self, path: str) -> Tensor:
         return self.parts(path).weight_delta(self.target.get_submodule(path))
 
-    def _ci_function(self, path: str) -> CiFunction:
-        function = self.ci_functions[_key(path)]
-        assert isinstance(function, CiFunction)
-        return function
 
+def start_exactly(model: Decomposition, generator: torch.Generator) -> None:
+    """Random directions on the smaller side of each weight, and on the other what makes V U the weight itself.
 
-def start_at_neurons(model: Decomposition, by_output: Mapping[str, bool]) -> None:
-    """Put one component on each neuron: V U is then the weight itself.
-
-    Args:
-        by_output: by module, whether neurons are its outputs (component i reads with row i of the weight) or its
-            inputs (component i writes with column i). C must be their number.
+    With d_in <= d_out the columns of V are random and U = V^+ W; else the rows of U are, and V = W U^+. C must be at
+    least the smaller side.
     """
     with torch.no_grad():
-        for path, is_output in by_output.items():
+        for path in model.n_components:
             parts = model.parts(path)
             weight = weight_in_by_out(model.target.get_submodule(path), parts.V)
-            v, u = (weight, torch.eye(weight.shape[1])) if is_output else (torch.eye(weight.shape[0]), weight)
-            assert v.shape == parts.V.shape
+            count = parts.U.shape[0]
+            assert count >= min(weight.shape)
+            if weight.shape[0] <= weight.shape[1]:
+                v = torch.randn(weight.shape[0], count, generator=generator)
+                u = torch.linalg.pinv(v) @ weight
+            else:
+                u = torch.randn(count, weight.shape[1], generator=generator)
+                v = weight @ torch.linalg.pinv(u)
             # As large a V as U, so that one learning rate suits both.
-            balance = (u.norm(dim=1) / v.norm(dim=0).clamp(min=1e-6)).sqrt()
+            balance = (u.norm(dim=1) / v.norm(dim=0).clamp(min=1e-6)).sqrt().clamp(min=1e-3)
             parts.V.copy_(v * balance)
-            parts.U.copy_(u / balance[:, None].clamp(min=1e-6))
+            parts.U.copy_(u / balance[:, None])
+
+
+def absorb_rest(model: Decomposition) -> None:
+    """Give what is left of each weight, W - V U, to its components, by the least change of U or of V.
+
+    As in start_exactly the side of the larger dimension changes: U by V^+ (W - V U), or V by (W - V U) U^+.
+    """
+    with torch.no_grad():
+        for path in model.n_components:
+            parts = model.parts(path)
+            rest = parts.weight_delta(model.target.get_submodule(path))
+            if rest.shape[0] <= rest.shape[1]:
+                parts.U.add_(torch.linalg.pinv(parts.V) @ rest)
+            else:
+                parts.V.add_(rest @ torch.linalg.pinv(parts.U))
 
 
 def _key(path: str) -> str:
@@ -153,22 +168,3 @@ def _initialise_components(components: Components, module: nn.Module, generator:
             assert isinstance(module.bias, Tensor)
             components.bias.copy_(module.bias)
             components.bias.requires_grad_(False)
-
-
-_FIRST_IMPORTANCE = 0.3
-"""Importance of every component at the start: within (0, 1), where the sigmoid has its full gradient."""
-
-
-def _initialise_ci_function(function: CiFunction, generator: torch.Generator) -> None:
-    """He's initialisation; the last layer's bias sets the importance that training starts from."""
-    stages = function.stages()
-    with torch.no_grad():
-        for stage in stages:
-            fan_in = stage.W.shape[-2]
-            gain = 1.0 if stage is stages[-1] else math.sqrt(2.0)
-            stage.W.copy_(torch.randn(stage.W.shape, generator=generator) * gain / math.sqrt(fan_in))
-            _set_bias(stage, _FIRST_IMPORTANCE if stage is stages[-1] else 0.0)
-
-
-def _set_bias(stage: Layer, value: float) -> None:
-    stage.b.fill_(value)

@@ -3,7 +3,7 @@
 Everything is read back from the run directory, so that what is measured is what was written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,18 @@ from spd.models.components import Components
 
 Measured = dict[str, Any]
 
+VARIANTS = ("all_components", "active_only", "importances_as_masks", "no_components")
+"""What a run's modules can be replaced by."""
+
 
 @torch.no_grad()
-def output_variants(model: ComponentModel, batch: Tensor, threshold: float) -> dict[str, Tensor]:
+def output_variants(
+    model: ComponentModel, batch: Tensor, threshold: float, names: Sequence[str] = VARIANTS
+) -> dict[str, Tensor]:
     """Outputs of the target, and of the run with its modules replaced by components.
 
     Keys: target; all_components; active_only (importance above `threshold`, the others off); importances_as_masks; and,
-    to compare with, no_components.
+    to compare with, no_components. `names`: which of them beside the target.
     """
     target_output, inputs = model(batch, cache_type="input")
     importances = model.calc_causal_importances(inputs).lower_leaky
@@ -30,7 +35,9 @@ def output_variants(model: ComponentModel, batch: Tensor, threshold: float) -> d
         "importances_as_masks": importances,
         "no_components": {path: torch.zeros_like(g) for path, g in importances.items()},
     }
-    return {"target": target_output} | {name: model(batch, mask_infos=mask) for name, mask in masks.items()}
+    return {"target": target_output} | {
+        name: model(batch, mask_infos=mask) for name, mask in masks.items() if name in names
+    }
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ may be switched off by any amount, and the output must not change.
 - faithfulness: mean squared difference of the weights from the sum of their components.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,12 +52,37 @@ def upper_leaky(x: Tensor) -> Tensor:
     return torch.where(x > 1, 1 + LEAK * (x - 1), x.clamp(min=0))
 
 
-def stochastic_masks(importances: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Mask]:
-    """m = g + (1 - g) u for the components, and u' for the delta, which counts as a component of no importance."""
-    return {
-        path: (g + (1 - g) * torch.rand(g.shape, generator=generator), torch.rand(g.shape[:-1], generator=generator))
-        for path, g in importances.items()
-    }
+def stochastic_masks(
+    importances: Mapping[str, Tensor], generator: torch.Generator, bare_share: float = 0.0
+) -> dict[str, Mask]:
+    """m = g + (1 - g) u for the components, and u' for the delta, which counts as a component of no importance.
+
+    Args:
+        bare_share: share of the items of the batch (its first ones) for which u = u' = 0, in all modules: what has no
+            importance is off altogether, a corner that independent draws of many components hardly ever come near.
+    """
+    masks: dict[str, Mask] = {}
+    for path, g in importances.items():
+        free, delta = torch.rand(g.shape, generator=generator), torch.rand(g.shape[:-1], generator=generator)
+        n_bare = round(bare_share * len(g))
+        free[:n_bare], delta[:n_bare] = 0.0, 0.0
+        masks[path] = (g + (1 - g) * free, delta)
+    return masks
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What a step masks.
+
+    Attributes:
+        with_layerwise: also one module at a time.
+        with_subset: a random subset of the modules only, and the others stay whole.
+        bare_share: see stochastic_masks.
+    """
+
+    with_layerwise: bool = False
+    with_subset: bool = False
+    bare_share: float = 0.0
 
 
 def reconstruction_losses(
@@ -66,20 +92,40 @@ def reconstruction_losses(
     importances: Mapping[str, Tensor],
     distance: Distance,
     generator: torch.Generator,
-    with_layerwise: bool,
+    masking: Masking,
 ) -> tuple[Tensor, Tensor]:
     """(stochastic reconstruction, layerwise; 0 where it is not asked for)."""
-    together = distance(model.run(batch, stochastic_masks(importances, generator)), target_output)
-    if not with_layerwise:
+    masks = stochastic_masks(importances, generator, masking.bare_share)
+    if masking.with_subset:
+        masks = {path: masks[path] for path in random_subset(masks, generator)}
+    together = distance(model.run(batch, masks), target_output)
+    if not masking.with_layerwise:
         return together, torch.zeros(())
     masks = stochastic_masks(importances, generator)
     apart = [distance(model.run(batch, {path: mask}), target_output) for path, mask in masks.items()]
     return together, torch.stack(apart).mean()
 
 
-def importance_minimality(importances: Mapping[str, Tensor], p: float) -> Tensor:
-    """sum over modules and components of |g|^p, mean over the batch."""
-    return torch.stack([(g + 1e-12).pow(p).sum(-1).mean() for g in importances.values()]).sum()
+def random_subset(paths: Iterable[str], generator: torch.Generator) -> set[str]:
+    """Some of the modules: their number uniform from one to all, then any of that number."""
+    found = list(paths)
+    size = int(torch.randint(1, len(found) + 1, (), generator=generator))
+    return {found[place] for place in torch.randperm(len(found), generator=generator)[:size].tolist()}
+
+
+def importance_minimality(importances: Mapping[str, Tensor], p: float, frequency_coeff: float = 0.0) -> Tensor:
+    """sum over modules and components of s (1 + b log2(1 + n s)), s the mean of |g|^p over the n items of the batch.
+
+    With b = frequency_coeff above 0 what is important everywhere costs more than what is important now and then.
+    """
+    total = torch.zeros(())
+    for g in importances.values():
+        each = (g + 1e-12).pow(p).flatten(0, -2)
+        size = each.mean(0)
+        if frequency_coeff > 0:
+            size = size * (1 + frequency_coeff * torch.log2(1 + len(each) * size))
+        total = total + size.sum()
+    return total
 
 
 def squared_error(output: Tensor, target_output: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ from spd.experiments.losses import squared_error
 from spd.experiments.resid_mlp_target import ResidMLPTraining, draw_features, train_resid_mlp
 from spd.experiments.run_writer import decomposition_keys, write_run, write_tensors, write_yaml
 from spd.files.checked import write_json
+from spd.models.ci_config import LayerwiseCiConfig
 from spd.models.component_model import ComponentModel
 
 N_COMPONENTS = 56
 """Of each module: more than the features, so that the trainer itself must find how many are needed."""
 
-CI_FN_TYPE, CI_FN_HIDDEN_DIMS = "shared_mlp", [64]
+CI_CONFIG = LayerwiseCiConfig(mode="layerwise", fn_type="shared_mlp", hidden_dims=[64])
 
 TARGET = ResidMLPTraining()
 DECOMPOSITION = DecomposeConfig(
@@ -41,16 +42,16 @@ _REPORT_SEED = 12_345
 _THRESHOLD = 0.01
 
 
-def make_resid_mlp_example(directory: Path, report: Report, quick: bool = False) -> None:
+def make_resid_mlp_example(directory: Path, report: Report, quick: bool = False, seed: int = 0) -> None:
     """Train, decompose and write the run into `directory`; `quick`: a few steps only, to test the way there."""
-    target_config, config = TARGET, DECOMPOSITION
+    target_config, config = replace(TARGET, seed=seed), replace(DECOMPOSITION, seed=seed)
     if quick:
-        target_config = replace(TARGET, steps=QUICK_STEPS)
-        config = replace(DECOMPOSITION, steps=QUICK_STEPS, warmup_steps=QUICK_STEPS)
+        target_config = replace(target_config, steps=QUICK_STEPS)
+        config = replace(config, steps=QUICK_STEPS, warmup_steps=QUICK_STEPS)
     target = train_resid_mlp(target_config, report)
     generator = torch.Generator().manual_seed(config.seed)
     modules = [f"layers.{layer}.{part}" for layer in range(target_config.n_layers) for part in ("mlp_in", "mlp_out")]
-    model = Decomposition(target, dict.fromkeys(modules, N_COMPONENTS), CI_FN_TYPE, list(CI_FN_HIDDEN_DIMS), generator)
+    model = Decomposition(target, dict.fromkeys(modules, N_COMPONENTS), CI_CONFIG, generator)
 
     def draw_batch(source: torch.Generator) -> torch.Tensor:
         probability = target_config.feature_probability
@@ -123,7 +124,7 @@ def _with_one_feature(directory: Path) -> dict[str, int]:
 def _final_config(target_config: ResidMLPTraining, config: DecomposeConfig) -> dict[str, Any]:
     patterns = {"layers.*.mlp_in": N_COMPONENTS, "layers.*.mlp_out": N_COMPONENTS}
     return {
-        **decomposition_keys(config, CI_FN_TYPE, list(CI_FN_HIDDEN_DIMS), patterns, "mse"),
+        **decomposition_keys(config, CI_CONFIG, patterns, "mse"),
         "pretrained_model_class": "spd.experiments.resid_mlp.models.ResidMLP",
         "pretrained_model_path": "resid_mlp.pth",
         "pretrained_model_name": None,

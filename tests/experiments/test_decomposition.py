@@ -1,20 +1,36 @@
 """Masked forward passes of the trained decomposition, against plain matrices and against the model read back."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from spd.experiments.decompose import fit_weights
-from spd.experiments.decomposition import Decomposition, start_at_neurons
+from spd.experiments.decomposition import Decomposition, absorb_rest, start_exactly
+from spd.experiments.run_writer import write_tensors
+from spd.models.checkpoint import read_checkpoint
+from spd.models.ci_config import AttentionConfig, CiConfig, GlobalCiConfig, LayerwiseCiConfig, TransformerConfig
+from spd.models.ci_functions import ModuleSizes, build_ci_functions
+
+EACH = LayerwiseCiConfig(mode="layerwise", fn_type="shared_mlp", hidden_dims=[3])
+TOGETHER = GlobalCiConfig(mode="global", fn_type="global_shared_mlp", hidden_dims=[7])
+ALONG = GlobalCiConfig(
+    mode="global",
+    fn_type="global_shared_transformer",
+    simple_transformer_ci_cfg=TransformerConfig(
+        d_model=8, n_blocks=1, mlp_hidden_dim=[9], attn_config=AttentionConfig(n_heads=2)
+    ),
+)
 
 
-def _model() -> Decomposition:
+def _model(config: CiConfig = EACH) -> Decomposition:
     generator = torch.Generator().manual_seed(0)
     target = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False))
     with torch.no_grad():
         for parameter in target.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return Decomposition(target, {"0": 9, "2": 8}, "mlp", [3], generator)
+    return Decomposition(target, {"0": 9, "2": 8}, config, generator)
 
 
 def test_all_components_and_the_whole_delta_are_the_target() -> None:
@@ -66,19 +82,43 @@ def test_warm_up_fits_the_weights() -> None:
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError):
-        Decomposition(nn.Sequential(nn.Linear(2, 2)), {"9": 3}, "mlp", [3], torch.Generator())
+        Decomposition(nn.Sequential(nn.Linear(2, 2)), {"9": 3}, EACH, torch.Generator())
 
 
-def test_components_at_neurons_are_the_weights() -> None:
-    generator = torch.Generator().manual_seed(0)
-    target = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False))
-    model = Decomposition(target, {"0": 5, "2": 5}, "shared_mlp", [3], generator)
-    start_at_neurons(model, {"0": True, "2": False})
-    assert float(model.weight_error().detach()) < 1e-12
-    x = torch.randn(7, 6, generator=generator)
-    masks = {path: (torch.ones(7, 5), None) for path in model.n_components}
-    torch.testing.assert_close(model.run(x, masks), target(x))
-    without_second = {"0": (torch.tensor([1.0, 0, 1, 1, 1]), None)}
-    hidden = target[0](x).clone()
-    hidden[:, 1] = target[0].bias[1]
-    torch.testing.assert_close(model.run(x, without_second), target[2](torch.relu(hidden)))
+def test_an_exact_start_is_the_weights_and_random() -> None:
+    first, second = _model(), _model()
+    for model, seed in ((first, 0), (second, 1)):
+        start_exactly(model, torch.Generator().manual_seed(seed))
+        assert float(model.weight_error().detach()) < 1e-10
+    for path in first.n_components:
+        mine, other = (torch.nn.functional.normalize(model.parts(path).V, dim=0) for model in (first, second))
+        assert float((mine.T @ other).abs().max()) < 0.999
+
+
+def test_what_is_left_of_the_weights_is_absorbed_by_a_small_change() -> None:
+    model = _model()
+    start_exactly(model, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in model.component_parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    before = [parameter.detach().clone() for parameter in model.component_parameters()]
+    assert float(model.weight_error().detach()) > 1e-5
+    absorb_rest(model)
+    assert float(model.weight_error().detach()) < 1e-10
+    for parameter, old in zip(model.component_parameters(), before, strict=True):
+        assert float((parameter.detach() - old).norm() / old.norm()) < 0.03
+
+
+@pytest.mark.parametrize("config", [EACH, TOGETHER, ALONG], ids=["each", "together", "along the sequence"])
+def test_importances_are_those_of_what_is_written(config: CiConfig, tmp_path: Path) -> None:
+    model = _model(config)
+    x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(4))
+    _, inputs = model.run_and_record(x)
+    found = model.pre_sigmoid(inputs)
+    assert all(float(value.detach().std()) > 0.01 for value in found.values())
+    write_tensors(tmp_path / "model_1.pth", model.checkpoint())
+    sizes = {path: ModuleSizes(model.parts(path).V.shape[0], count) for path, count in model.n_components.items()}
+    functions = build_ci_functions(config, sizes, "test")
+    functions.assign(read_checkpoint(tmp_path / "model_1.pth"))
+    for path, value in functions(inputs).items():
+        torch.testing.assert_close(value, found[path])

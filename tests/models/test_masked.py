@@ -11,7 +11,7 @@ from spd.models.masked import MaskSets, divergence, masked_output, output_change
 from spd.models.run_info import SPDRunInfo
 
 
-@pytest.fixture(scope="module", params=["example:resid_mlp2", "example:lm_kjv"])
+@pytest.fixture(scope="module", params=["example:resid_mlp2", "example:lm_words"])
 def run(request: pytest.FixtureRequest) -> tuple[ComponentModel, torch.Tensor]:
     info = SPDRunInfo.from_path(request.param)
     return ComponentModel.from_run_info(info), next(iter_batches(info, 6, 0))

@@ -102,8 +102,12 @@ class LayerwiseFunctions(CiFunctions):
         )
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        functions = dict(zip(self._paths, self._functions, strict=True))
+        functions = self.by_module()
         return {module: functions[module](x) for module, x in inputs.items()}
+
+    def by_module(self) -> dict[str, nn.Module]:
+        """The function of each module, by its path."""
+        return dict(zip(self._paths, self._functions, strict=True))
 
     def assign(self, checkpoint: Checkpoint) -> None:
         path = checkpoint.path

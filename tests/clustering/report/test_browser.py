@@ -263,7 +263,7 @@ def test_texts_of_a_matrix(driver: Any, tmp_path: Path) -> None:
     assert texts(driver, "#group .context .text")[0] == tops[0]
 
 
-@pytest.mark.parametrize("name", ["resid_mlp2", "lm_kjv"])
+@pytest.mark.parametrize("name", ["resid_mlp2", "lm_words"])
 def test_the_bundled_examples(driver: Any, tmp_path: Path, name: str) -> None:
     model = ModelInputs.load(f"example:{name}")
     labels = component_labels(dict.fromkeys(model.model.module_to_c, 20))
