@@ -183,7 +183,7 @@ def test_a_run_on_a_harvest_shows_contexts_of_the_harvests_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = ClusteringRunConfig(
-        model_path="example:lm_kjv", batch_size=4, n_tokens_per_seq=32, dataset_seed=3, merge_config=MERGE
+        model_path="example:lm_words", batch_size=4, n_tokens_per_seq=32, dataset_seed=3, merge_config=MERGE
     )
     memberships = open_source(config).memberships(config)
     paths = HarvestPaths("h-00000001", tmp_path / "h-00000001")
@@ -191,7 +191,7 @@ def test_a_run_on_a_harvest_shows_contexts_of_the_harvests_model(
     save_harvest(paths, config, memberships, 1.0)
     given = ClusteringRunConfig(activations_path=str(paths.directory), batch_size=1, merge_config=MERGE)
     of_harvest = SavedHarvest(paths).as_activations(given)
-    assert of_harvest.harvest_model_path == "example:lm_kjv"
+    assert of_harvest.harvest_model_path == "example:lm_words"
     run = _run(tmp_path / "c-0000000c", of_harvest)
     assert main([str(run), "--report-samples", "256", "--effects", "1"]) == 0
     content = _report(run)
