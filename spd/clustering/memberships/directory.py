@@ -20,7 +20,7 @@ from spd.clustering.consts import ComponentLabels
 from spd.clustering.memberships.mapped import MappedRows
 from spd.clustering.memberships.part import ColumnStatistics, Part, PartSlot, PartWriter, record_path
 from spd.clustering.memberships.rows import Rows
-from spd.errors import DamagedFileError, MissingFileError
+from spd.errors import ActivationsError, DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json, write_json
 
 FORMAT = "spd-memberships"
@@ -41,9 +41,12 @@ def write_rows(directory: Path, rows: Rows, labels: ComponentLabels, dead_labels
     """Memberships as a directory of one part; what is there is replaced.
 
     Raises:
+        ActivationsError: the rows are read from this very directory.
         SPDError: a file cannot be written.
     """
-    (directory / INDEX).unlink(missing_ok=True)
+    if rows.directory is not None and directory.is_dir() and rows.directory.samefile(directory):
+        raise ActivationsError(f"{directory}: memberships cannot replace what they are read from: save them elsewhere")
+    _remove_former(directory)
     slot = PartSlot(hashlib.sha256("\n".join(labels).encode()).hexdigest())  # equal memberships have equal files
     with PartWriter(directory, slot, labels, is_soft=rows.is_soft) as writer:
         for block in rows.blocks():
@@ -51,6 +54,16 @@ def write_rows(directory: Path, rows: Rows, labels: ComponentLabels, dead_labels
         nothing = np.zeros(len(labels))
         part = writer.finish(nothing, nothing)
     write_index(directory, [part], set(labels), dead_labels)
+
+
+def _remove_former(directory: Path) -> None:
+    """The index first: without it the rest is nothing."""
+    try:
+        for pattern in (INDEX, "part-[0-9]*.json", "part-[0-9]*.npy", ".part-[0-9]*.tmp*"):
+            for path in directory.glob(pattern):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SPDError(f"{directory}: cannot be written: {error.strerror or error}") from error
 
 
 def read_parts(directory: Path, harvest: str, n_parts: int) -> list[Part]:

@@ -8,6 +8,7 @@ import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Integer
@@ -41,6 +42,10 @@ class MappedRows(Rows):
     @property
     def is_soft(self) -> bool:
         return self._parts[0].is_soft
+
+    @property
+    def directory(self) -> Path | None:
+        return self._parts[0].path.parent
 
     @cached_property
     def _stored_lengths(self) -> Int32[np.ndarray, "n_rows"]:

@@ -137,6 +137,11 @@ class Memberships:
     def is_soft(self) -> bool:
         return self._rows.is_soft
 
+    @property
+    def directory(self) -> Path | None:
+        """Where they are read from; None: they are in memory."""
+        return self._rows.directory
+
     @cached_property
     def counts(self) -> np.ndarray:
         """(n_components,) s_i: the sum of each column, int64 for boolean memberships, float64 for soft ones."""
@@ -241,7 +246,7 @@ class Memberships:
         may be of any size. A file is written whole or not at all; a directory is complete once its index is there.
 
         Raises:
-            ActivationsError: they are too many for one file.
+            ActivationsError: they are too many for one file, or are read from the directory that they should replace.
             SPDError: a file cannot be written.
         """
         path = Path(path)

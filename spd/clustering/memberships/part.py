@@ -22,7 +22,7 @@ from jaxtyping import Float32, Float64, Int32, Integer
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.math.large_rows import add_column_counts
-from spd.errors import ActivationsError, DamagedFileError
+from spd.errors import ActivationsError, DamagedFileError, SPDError
 from spd.files.checked import read_json, write_json
 from spd.files.npy_stream import VectorFile, VectorRecord, VectorWriter
 
@@ -101,7 +101,11 @@ class PartWriter:
         self._slot = slot
         self._labels = labels
         self._is_soft = is_soft
-        record_path(directory, slot.part).unlink(missing_ok=True)
+        record = record_path(directory, slot.part)
+        try:
+            record.unlink(missing_ok=True)
+        except OSError as error:
+            raise SPDError(f"{record}: cannot be written: {error.strerror or error}") from error
         types = {"lengths": np.dtype(np.int32), "indices": index_type(len(labels))}
         if is_soft:
             types["values"] = np.dtype(np.float32)
@@ -259,7 +263,13 @@ class Part:
         return lengths
 
     def statistics(self) -> ColumnStatistics:
-        """Of each column over these rows."""
+        """Of each column over these rows. They decide which components are dead, so they are always compared with
+        their checksum.
+
+        Raises:
+            DamagedFileError: they are not what was written.
+        """
+        self._check_content("columns")
         file = self.files["columns"]
         return ColumnStatistics(*file.read(0, file.length).reshape(3, -1))
 
@@ -269,9 +279,13 @@ class Part:
         Raises:
             DamagedFileError: one is not what was written; names it.
         """
-        for name, file in self.files.items():
-            if file.sha256() != self.records[name]["sha256"]:
-                raise DamagedFileError(f"{file.path}: is not what was written: its checksum is another")
+        for name in self.files:
+            self._check_content(name)
+
+    def _check_content(self, name: str) -> None:
+        file = self.files[name]
+        if file.sha256() != self.records[name]["sha256"]:
+            raise DamagedFileError(f"{file.path}: is not what was written: its checksum is another")
 
 
 _FIELDS = ("n_samples", "n_entries", "is_soft", "files", "labels")

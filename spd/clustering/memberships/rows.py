@@ -6,6 +6,7 @@ All of them are read in blocks of bounded size, so that what reads them need not
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,11 @@ class Rows(ABC):
     @property
     @abstractmethod
     def is_soft(self) -> bool: ...
+
+    @property
+    def directory(self) -> Path | None:
+        """Of the memberships that they are read from; None: they are in memory."""
+        return None
 
     @abstractmethod
     def lengths(self) -> Integer[np.ndarray, "n_rows"]:
@@ -146,6 +152,10 @@ class DrawnRows(Rows):
     @property
     def is_soft(self) -> bool:
         return self._source.is_soft
+
+    @property
+    def directory(self) -> Path | None:
+        return self._source.directory
 
     def lengths(self) -> Integer[np.ndarray, "n_rows"]:
         return self._source.lengths()[self._drawn]
