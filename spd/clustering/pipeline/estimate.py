@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
-from spd.clustering.pipeline.sources import MembershipSource
+from spd.clustering.pipeline.sources import MembershipSource, ModelSource
 from spd.machine import available_cores, peak_bytes
 from spd.text import byte_count, duration
 
@@ -71,13 +71,15 @@ def estimate_member(
     factor = 1.0 if is_all else config.batch_size / items
     n_samples = found.n_samples if is_as_it_is or n_expected is None else n_expected
     mean_active = found.nnz / max(found.n_samples, 1)
+    # Of a model they are written as they come, and what is read from a directory stays there.
+    is_streamed = isinstance(source, ModelSource) or found.directory is not None
     limit = config.merge_options.memory_limit_gb
     size = MergeSize(n_samples, found.n_components, mean_active, found.is_soft)
     is_greedy = config.merge_config.merge_pair_sampling_kwargs.get("threshold") == 0
     return Estimate(
         size,
         seconds * factor,
-        peak_bytes() + 8 * n_samples * mean_active,
+        peak_bytes() + (0 if is_streamed else 8 * n_samples * mean_active),
         "all of them were read" if is_all else f"tried on {items:,} items",
         size.seconds(is_greedy=is_greedy, n_threads=n_threads, n_ranks=n_ranks),
         _MERGE_PROCESS_BYTES + size.bytes(math.inf if limit is None else limit * 1e9, n_ranks),

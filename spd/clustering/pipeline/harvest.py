@@ -114,13 +114,16 @@ def close_harvest(paths: HarvestPaths, seconds: float = 0.0) -> Memberships:
 
     Raises:
         MissingFileError, DamagedFileError: a part is missing or not whole; names it.
+        ConfigError: its config is not the one that it was begun with.
         ActivationsError: no component is alive, or there are fewer samples than asked for.
         SPDError: a file cannot be written.
     """
     plan, config = HarvestPlan.read(paths), ClusteringRunConfig.from_file(paths.config)
-    with locked(paths.lock, f"{paths.directory}: another process works on it", timeout_s=_SECONDS_FOR_THE_LOCK):
+    with locked(paths.lock, f"{paths.directory}: another process works on it", timeout_s=_SECONDS_TO_CLOSE):
         if paths.metadata.is_file():
             return Memberships.open(paths.memberships)
+        if HarvestPlan.of(paths, config, plan.n_parts, plan.made_from).harvest != plan.harvest:
+            raise ConfigError(f"{paths.config}: is not the config that the harvest was begun with: put it back")
         close_parts(paths.memberships, config, plan.slot(0))
         made = write_metadata(paths, config, seconds, plan.made_from)
     _log_harvest(made, seconds)
@@ -129,6 +132,9 @@ def close_harvest(paths: HarvestPaths, seconds: float = 0.0) -> Memberships:
 
 _SECONDS_FOR_THE_LOCK = 60.0
 """A process whose pipeline was killed stops well within this time."""
+_SECONDS_TO_CLOSE = 3600.0
+"""The last two tasks of a harvest may both find all parts whole: one reads all of them once more, which takes minutes
+of billions of entries, and the other waits, since a task that fails keeps the members from starting."""
 
 
 def _clear_half_written(directory: Path, name: str) -> None:

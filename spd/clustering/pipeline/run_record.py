@@ -101,7 +101,7 @@ def _check_config(paths: RunPaths, manifest: Manifest | None, config: Clustering
     except SPDError as error:
         _start_again(paths, str(error))
         return False
-    changes = _changes(stored, config)
+    changes = config_changes(stored, config)
     if changes:
         raise ConfigError(
             f"{paths.directory}: was made with another config ({changes}): put the config back, start a new "
@@ -128,12 +128,12 @@ def _check_config_file(paths: RunPaths, manifest: Manifest) -> None:
         logger.warning("%s: written again", error)
         bound.to_file(paths.config)
         return
-    changes = _changes(bound, own)
+    changes = config_changes(bound, own)
     if changes:
         raise ConfigError(f"{paths.config}: was edited after the run was made ({changes}): put it back")
 
 
-def _changes(was: ClusteringRunConfig, now: ClusteringRunConfig) -> str:
+def config_changes(was: ClusteringRunConfig, now: ClusteringRunConfig) -> str:
     """How two configs differ in what changes a result; empty where they do not."""
     before, after = (dict(_flat(one.model_dump(mode="json"))) for one in (was, now))
     names = [key for key in {**before, **after} if before.get(key) != after.get(key)]

@@ -65,7 +65,7 @@ def has_saved_memberships(paths: RunPaths) -> bool:
 
 def clear_half_written(paths: RunPaths) -> None:
     """Remove temporary files of a process that was killed."""
-    for directory in (paths.directory, paths.checkpoint, paths.plots):
+    for directory in (paths.directory, paths.checkpoint, paths.checkpoint_memberships, paths.plots):
         for leftover in directory.glob(".*.tmp*"):
             leftover.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.ensemble import Pipeline
 from spd.clustering.pipeline.harvest import begin_harvest, close_harvest, harvest_part
 from spd.clustering.pipeline.member_merge import Report
+from spd.clustering.pipeline.run_record import config_changes
 from spd.clustering.pipeline.run_state import Failure
 from spd.clustering.pipeline.sources import MembershipSource, ModelSource, open_source
 from spd.clustering.pipeline.status_line import StatusLine
@@ -68,14 +69,32 @@ def with_source(pipeline: Pipeline) -> tuple[Pipeline, MembershipSource]:
     that the model.
 
     Raises:
+        ConfigError: the harvest was made with another config.
         SPDError: it cannot be found or read.
     """
     harvest = shared_harvest(pipeline)
     if harvest is None or not harvest.metadata.is_file():
         return pipeline, open_source(pipeline.run_config)
+    _check_made_with(harvest, pipeline.run_config)
     config = _on_harvest(pipeline.run_config, harvest)
     source = open_source(config)
     return replace(pipeline, run_config=source.run_config(config)), source
+
+
+def _check_made_with(harvest: HarvestPaths, config: ClusteringRunConfig) -> None:
+    """The members' own config does not name the model, nor which of its data were taken: the harvest's does.
+
+    Raises:
+        ConfigError: it says otherwise.
+    """
+    if config.model_path is None:  # it is the members' already
+        return
+    changes = config_changes(ClusteringRunConfig.from_file(harvest.config), config.replaced(ensemble_id=None))
+    if changes:
+        raise ConfigError(
+            f"{harvest.directory}: was made with another config ({changes}): put the config back, or start a new "
+            "ensemble"
+        )
 
 
 def begin_shared(pipeline: Pipeline, source: MembershipSource) -> tuple[Pipeline, MembershipSource]:

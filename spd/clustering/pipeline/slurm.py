@@ -75,6 +75,7 @@ def submit_pipeline(pipeline: Pipeline, inputs: Fingerprints | None, *, track_re
     renderer = Renderer(paths, pipeline.config, _code(pipeline), track_resources)
     if not todo and busy:
         logger.info("all %d unfinished members are with SLURM already", len(busy))
+        _warn_of_lost_parts(pipeline, active)
         return
     slurm.cancel([job.job_id for job in known if not job.tasks and job.job_id in active])
     before = [job.job_id for job in of_members if any(task in active for task in job.task_ids())]
@@ -97,6 +98,21 @@ def _todo(pipeline: Pipeline, members: list[RegisteredMember], inputs: Fingerpri
     if harvest is None or harvest.metadata.is_file():
         return unfinished_members(pipeline, members, inputs)
     return [member for member in members if not is_finished(pipeline.paths.run(member.run_id))]
+
+
+def _warn_of_lost_parts(pipeline: Pipeline, active: Mapping[str, str]) -> None:
+    """Members that wait for a harvest which cannot be completed will be cancelled; until then they are SLURM's."""
+    harvest = shared_harvest(pipeline)
+    if harvest is None or harvest.metadata.is_file():
+        return
+    busy = busy_parts(read_jobs(pipeline.paths), active)
+    lost = [str(part) for part in missing_parts(harvest) if part not in busy]
+    if lost:
+        logger.warning(
+            "parts of the harvest are missing that no job makes (%s), so SLURM cancels the members that wait for it "
+            "once its other tasks have ended: --resume again then, or `scancel` the members and --resume now",
+            ", ".join(lost),
+        )
 
 
 class _Submission:
@@ -134,13 +150,15 @@ class _Submission:
         return [job.job_id]
 
     def _submit_harvest(self) -> list[str]:
-        """Arrays for the missing parts of the harvest that members share; ids of all that make it."""
+        """Arrays for the missing parts of the harvest that members share; ids of all tasks and arrays that make it."""
         harvest, paths = shared_harvest(self._pipeline), self._pipeline.paths
         if harvest is None or harvest.metadata.is_file():
             return []
-        busy = {part: job.job_id for part, job in busy_parts(read_jobs(paths), self._active).items()}
-        todo = [part for part in missing_parts(harvest) if part not in busy]
-        job_ids = [*dict.fromkeys(busy.values())]
+        missing = missing_parts(harvest)
+        busy = busy_parts(read_jobs(paths), self._active)
+        todo = [part for part in missing if part not in busy]
+        # Not their whole arrays: where another of its tasks has failed, an array never succeeds.
+        job_ids = [task for part, job in busy.items() if (task := job.task_of(part)) is not None]
         for array in self._renderer.harvest(todo, slurm.max_array_size()) if todo else []:
             job = self._submit(array.script, [])
             self._add(as_ensemble_job("harvest", job, tasks=array.tasks))

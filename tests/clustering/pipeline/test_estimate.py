@@ -39,3 +39,15 @@ def test_one_member_is_compared_with_nothing(tmp_path: Path) -> None:
     found = describe_estimate(config, config.run_config, open_source(config.run_config), 1)
     assert re.search(r"^members +1, 1 at a time$", found, re.MULTILINE)
     assert "distances" not in found
+
+
+def test_a_harvest_of_a_model_is_not_held_in_memory() -> None:
+    """It is written as it comes: 5000 times the samples take no more."""
+    config = ClusteringRunConfig(model_path="example:resid_mlp2", batch_size=20_000)
+    source = open_source(config)
+    few, many = (
+        estimate_member(config.replaced(batch_size=n_samples, micro_batch_size=1000), source)
+        for n_samples in (20_000, 100_000_000)
+    )
+    assert many.size.n_samples == 100_000_000
+    assert many.harvest_bytes < few.harvest_bytes + 500e6 < 8 * many.size.n_samples * many.size.mean_active

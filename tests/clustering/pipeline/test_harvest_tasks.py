@@ -18,11 +18,14 @@ import yaml
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.ensemble_registry import get_members
 from spd.clustering.harvest.saved import SavedHarvest
+from spd.clustering.memberships import Memberships
 from spd.clustering.merge_history import MergeHistory
+from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.drawn import read_memberships
+from spd.clustering.pipeline.ensemble import create_pipeline, open_pipeline
 from spd.clustering.pipeline.harvest import begin_harvest, close_harvest, harvest_part, run_harvest
 from spd.clustering.pipeline.run_state import has_saved_memberships
-from spd.clustering.pipeline.shared_harvest import harvest_of
+from spd.clustering.pipeline.shared_harvest import begin_shared, harvest_of, with_source
 from spd.clustering.pipeline.sources import ModelSource, open_source
 from spd.clustering.scripts import run_harvest as command
 from spd.clustering.scripts import run_pipeline
@@ -124,10 +127,55 @@ def test_a_run_names_its_harvest(out_dir: Path) -> None:
     read, made = read_memberships(run), source.memberships(config)
     assert np.array_equal(read.indices, made.indices)
     assert not np.array_equal(read.lengths, SavedHarvest(harvest).load().lengths)
-    SavedHarvest(harvest).load().take_rows(np.arange(10)).save(harvest.memberships)
+    few = SavedHarvest(harvest).load().rows(np.arange(10))
+    Memberships(few.indptr, few.indices, few.values, read.labels).save(harvest.memberships)
     with pytest.raises(DamagedFileError, match="is not the harvest that the run was begun with"):
         read_memberships(run)
     assert not has_saved_memberships(run)
+
+
+def test_a_task_waits_for_another_that_closes_the_harvest(out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last two tasks may both find all parts whole; one that failed would keep the members from starting."""
+    monkeypatch.setattr("spd.clustering.pipeline.harvest._SECONDS_FOR_THE_LOCK", 0.0)
+    paths, source = _begun(out_dir, 1, _config())
+    harvest_part(paths, 0, source)
+    hold = "f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(0.5)"
+    paths.lock.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import fcntl, sys, time; {hold}", str(paths.lock)], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert close_harvest(paths).n_samples == 300
+
+
+def test_a_harvest_is_closed_with_the_config_that_it_was_begun_with(out_dir: Path) -> None:
+    """Its metadata would tell another threshold than its parts have."""
+    paths, source = _begun(out_dir, 1, _config())
+    harvest_part(paths, 0, source)
+    merge = {**RUN["merge_config"], "activation_threshold": 0.5}  # type: ignore[dict-item]
+    _config(merge_config=merge).to_file(paths.config)
+    with pytest.raises(ConfigError, match=r"harvest_config\.json: is not the config that the harvest was begun with"):
+        close_harvest(paths)
+    assert not paths.metadata.exists()
+    _config().to_file(paths.config)
+    close_harvest(paths)
+
+
+def test_a_harvest_of_another_config_is_not_taken_for_the_ensembles(tmp_path: Path, out_dir: Path) -> None:
+    config = ClusteringPipelineConfig.from_file(_write_pipeline(tmp_path))
+    pipeline = create_pipeline(config, config.run_config)
+    harvest, source = harvest_of(pipeline.paths), ModelSource("example:resid_mlp2")
+    begin_shared(pipeline, source)
+    for part in range(2):
+        harvest_part(harvest, part, source)
+    pipeline, _ = begin_shared(pipeline, source)
+    assert pipeline.run_config.activations_path == str(harvest.directory)
+    opened = open_pipeline(pipeline.paths.ensemble_id)
+    assert with_source(opened)[0].run_config == pipeline.run_config
+    opened.run_config.replaced(batch_size=400, wandb_project="p").to_file(opened.paths.clustering_run_config)
+    with pytest.raises(ConfigError, match=r"was made with another config \(batch_size: 300, now 400\)"):
+        with_source(open_pipeline(pipeline.paths.ensemble_id))
 
 
 def test_what_tasks_cannot_share(out_dir: Path) -> None:
