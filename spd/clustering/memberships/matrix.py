@@ -73,7 +73,7 @@ class Memberships:
             MissingFileError: there are none, or they are not complete.
             DamagedFileError: a file is truncated, or belongs to something else; names it.
         """
-        return cls._of(*open_directory(Path(directory)))
+        return cls._of(*open_directory(Path(directory).absolute()))  # wherever the process goes until it is read
 
     def blocks(self, samples: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         """The samples first .. last - 1, or all, in order, some million entries at a time: to be looked at, not to be

@@ -25,7 +25,10 @@ from spd.clustering.consts import DistancesMethod
 from spd.clustering.execution.local import LocalPool, Task
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.pipeline.member_merge import PRELOAD, Report
+from spd.errors import SPDError, one_line
 from spd.machine import available_cores
+
+logger = logging.getLogger(__name__)
 
 _CLUSTERING = Path(__file__).resolve().parent.parent
 _MARKER = "spd_compiled"
@@ -37,23 +40,37 @@ _N_COMPONENTS, _N_SAMPLES, _RATE = 64, 2048, 0.02
 def compiling_ahead(config: ClusteringRunConfig, distances_methods: Sequence[DistancesMethod] = ()) -> Iterator[None]:
     """Inside, what runs of this config need is compiled by other processes; they are stopped at the end.
 
-    Nothing is started where all is compiled already, or where there is one core, on which it would gain nothing.
+    Nothing is started where all is compiled already, or where there is one core, on which it would gain nothing. Where
+    no process can be started, that is a warning, and the run goes on.
     """
     marker = _marker(config.merge_config, distances_methods)
-    if marker.exists() or available_cores() == 1:
+    pool = None if marker.exists() or available_cores() == 1 else _started(config, distances_methods)
+    if pool is None:
         yield
         return
-    tasks = [
-        Task("compiling the merge", compile_merge, (config.merge_config, tuple(distances_methods))),
-        Task("compiling the groups", compile_groups),
-    ]
-    with LocalPool(len(tasks), PRELOAD) as pool:
-        for task in tasks:
-            pool.submit(task)
+    with pool:
         yield
         ended = pool.poll()
         if pool.n_unfinished == 0 and all(outcome.error is None for outcome in ended):
             _leave(marker)
+
+
+def _started(config: ClusteringRunConfig, distances_methods: Sequence[DistancesMethod]) -> LocalPool | None:
+    """The processes that compile; None where there can be none."""
+    tasks = [
+        Task("compiling the merge", compile_merge, (config.merge_config, tuple(distances_methods))),
+        Task("compiling the groups", compile_groups),
+    ]
+    with contextlib.ExitStack() as stack:
+        try:
+            pool = stack.enter_context(LocalPool(len(tasks), PRELOAD))
+            for task in tasks:
+                pool.submit(task)
+        except (SPDError, OSError) as error:
+            logger.warning("kernels are not compiled ahead, so each process compiles them: %s", one_line(error))
+            return None
+        stack.pop_all()
+    return pool
 
 
 def compile_merge(config: MergeConfig, distances_methods: Sequence[DistancesMethod], report: Report) -> None:

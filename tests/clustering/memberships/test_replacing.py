@@ -68,3 +68,12 @@ def test_statistics_that_were_changed_are_not_believed(tmp_path: Path) -> None:
     np.save(path, columns)
     with pytest.raises(DamagedFileError, match=r"part-00001\.columns\.npy: is not what was written"):
         write_index(tmp_path, read_parts(tmp_path, "a", 2), LABELS, [])
+
+
+def test_they_are_read_from_where_they_were_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = _write(tmp_path / "m", [0, 5, 12])
+    monkeypatch.chdir(tmp_path)
+    opened = Memberships.open("m")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert np.array_equal(opened.to_scipy().toarray(), matrix)

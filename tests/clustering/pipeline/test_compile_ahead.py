@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,28 @@ def test_a_marker_says_that_all_is_compiled(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(compile_ahead, "LocalPool", None)  # would fail if it were used
     with compiling_ahead(config, METHODS):
         pass
+
+
+def test_no_process_is_no_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The system gives no more descriptors, so there is no pipe to a process."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compile_ahead, "available_cores", lambda: 2)
+    config = ClusteringRunConfig.from_file(CONFIG)
+    assert not compile_ahead._marker(config.merge_config, METHODS).exists()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    has_run = False
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        with compiling_ahead(config, METHODS):
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            has_run = True
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert has_run
+    assert "kernels are not compiled ahead" in caplog.text
+    assert not compile_ahead._marker(config.merge_config, METHODS).exists()
 
 
 def test_another_sampler_or_method_has_another_marker() -> None:
