@@ -59,7 +59,8 @@ class HarvestPlan:
         content = read_json(paths.plan, required=["harvest", "n_parts", "made_from"])
         harvest, n_parts, made_from = content["harvest"], content["n_parts"], content["made_from"]
         is_sound = isinstance(harvest, str) and isinstance(n_parts, int) and isinstance(made_from, dict)
-        if not is_sound or n_parts < 1:
+        files = made_from.values() if is_sound else []
+        if not is_sound or n_parts < 1 or not all(isinstance(file, dict) and "sha256" in file for file in files):
             raise DamagedFileError(f"{paths.plan}: is no plan of a harvest")
         return cls(harvest, n_parts, made_from)
 

@@ -234,11 +234,18 @@ def harvest_rows(paths: EnsemblePaths, running: Sequence[int]) -> list[tuple[str
         plan = HarvestPlan.read(harvest)
     except SPDError as error:
         return [*rows, ("", str(error), "", "")]
+    n_whole = 0
     for number in range(plan.n_parts):
         part = whole_part(harvest, plan.slot(number))
+        n_whole += part is not None
         if part is not None:
             rows.append((f"part {number}", "whole", f"{part.n_samples:,}", f"{part.n_entries:,}"))
         else:
             rows.append((f"part {number}", "with SLURM" if number in running else "missing", "", ""))
-    state = "complete" if harvest.metadata.is_file() else "not complete: --resume does what is missing"
+    if not harvest.metadata.is_file():
+        state = "not complete: --resume does what is missing"
+    elif n_whole < plan.n_parts:
+        state = f"damaged: remove {harvest.metadata}, then --resume does what is missing"
+    else:
+        state = "complete"
     return [*rows, ("in all", state, "", "")]

@@ -25,7 +25,7 @@ from spd.clustering.pipeline.drawn import read_memberships
 from spd.clustering.pipeline.ensemble import create_pipeline, open_pipeline
 from spd.clustering.pipeline.harvest import begin_harvest, close_harvest, harvest_part, run_harvest
 from spd.clustering.pipeline.run_state import has_saved_memberships
-from spd.clustering.pipeline.shared_harvest import begin_shared, harvest_of, with_source
+from spd.clustering.pipeline.shared_harvest import begin_shared, harvest_of, harvest_rows, with_source
 from spd.clustering.pipeline.sources import ModelSource, open_source
 from spd.clustering.scripts import run_harvest as command
 from spd.clustering.scripts import run_pipeline
@@ -153,6 +153,11 @@ def test_a_harvest_is_closed_with_the_config_that_it_was_begun_with(out_dir: Pat
     """Its metadata would tell another threshold than its parts have."""
     paths, source = _begun(out_dir, 1, _config())
     harvest_part(paths, 0, source)
+    plan = paths.plan.read_text()
+    paths.plan.write_text(json.dumps({**json.loads(plan), "made_from": {"x": 3}}))
+    with pytest.raises(DamagedFileError, match=r"harvest_plan\.json: is no plan of a harvest"):
+        close_harvest(paths)
+    paths.plan.write_text(plan)
     merge = {**RUN["merge_config"], "activation_threshold": 0.5}  # type: ignore[dict-item]
     _config(merge_config=merge).to_file(paths.config)
     with pytest.raises(ConfigError, match=r"harvest_config\.json: is not the config that the harvest was begun with"):
@@ -172,6 +177,13 @@ def test_a_harvest_of_another_config_is_not_taken_for_the_ensembles(tmp_path: Pa
     pipeline, _ = begin_shared(pipeline, source)
     assert pipeline.run_config.activations_path == str(harvest.directory)
     opened = open_pipeline(pipeline.paths.ensemble_id)
+    assert harvest_rows(opened.paths, [])[-1][1] == "complete"
+    (harvest.memberships / "part-00001.indices.npy").unlink()
+    assert harvest_rows(opened.paths, [])[-1][1].startswith(f"damaged: remove {harvest.metadata}, then --resume")
+    harvest.metadata.unlink()  # as it says
+    begin_shared(opened, source)
+    harvest_part(harvest, 1, source)
+    begin_shared(opened, source)
     assert with_source(opened)[0].run_config == pipeline.run_config
     opened.run_config.replaced(batch_size=400, wandb_project="p").to_file(opened.paths.clustering_run_config)
     with pytest.raises(ConfigError, match=r"was made with another config \(batch_size: 300, now 400\)"):
