@@ -127,6 +127,8 @@ def _save_memberships(
     paths: RunPaths, config: ClusteringRunConfig, source: MembershipSource, progress: Progress | None
 ) -> None:
     """Keep what a run starts from: by name where it is on disk already, else a copy."""
+    if paths.checkpoint_memberships.is_file():  # of an older version, and cannot be read
+        paths.checkpoint_memberships.unlink()
     drawn = source.drawn_from(config)
     if drawn is None:
         source.save(config, paths.checkpoint_memberships, progress)
