@@ -33,7 +33,8 @@ def plant(directory: Path, n_components: int, n_samples: int, n_active: float) -
     """Write planted memberships as two parts; prints how fast."""
     from benchmarks.planted import planted_blocks
     from spd.clustering.memberships.directory import write_index
-    from spd.clustering.memberships.part import PartSlot, PartWriter
+    from spd.clustering.memberships.part import PartSlot
+    from spd.clustering.memberships.part_writer import PartWriter
 
     labels = [f"planted:{component}" for component in range(n_components)]
     nothing, parts, written, n_entries = np.zeros(n_components), [], 0.0, 0

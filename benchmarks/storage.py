@@ -66,7 +66,8 @@ def _measure(directory: Path, n_components: int, n_samples: int, n_active: int) 
 
 def _write(directory: Path, n_components: int, n_samples: int, n_active: int) -> None:
     from spd.clustering.memberships.directory import write_index
-    from spd.clustering.memberships.part import PartSlot, PartWriter
+    from spd.clustering.memberships.part import PartSlot
+    from spd.clustering.memberships.part_writer import PartWriter
 
     steps = np.random.default_rng(0).integers(1, n_components // n_active + 1, size=(_ROWS, n_active))
     drawn = (np.cumsum(steps, axis=1) - 1).astype(np.int32)  # ascending, and below n_components

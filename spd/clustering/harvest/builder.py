@@ -29,7 +29,8 @@ from spd.clustering.math.arrays import as_numpy
 from spd.clustering.math.sparse_rows import CHUNK, SparseRows, take_columns_in_place
 from spd.clustering.math.thresholding import ThresholdedBatch, threshold_csr, threshold_dense
 from spd.clustering.memberships import Memberships
-from spd.clustering.memberships.part import Part, PartWriter
+from spd.clustering.memberships.part import Part
+from spd.clustering.memberships.part_writer import PartWriter
 from spd.errors import ActivationsError
 
 if TYPE_CHECKING:

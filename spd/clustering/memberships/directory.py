@@ -18,7 +18,8 @@ from jaxtyping import Int32
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.memberships.mapped import MappedRows
-from spd.clustering.memberships.part import ColumnStatistics, Part, PartSlot, PartWriter, record_path
+from spd.clustering.memberships.part import ColumnStatistics, Part, PartSlot, record_path
+from spd.clustering.memberships.part_writer import PartWriter
 from spd.clustering.memberships.rows import Rows
 from spd.errors import ActivationsError, DamagedFileError, MissingFileError, SPDError
 from spd.files.checked import read_json, write_json

@@ -76,12 +76,13 @@ def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSourc
         if shared_harvest(pipeline) is not None and source is not None:
             failures = harvest_locally(pipeline, source, status)
             if failures:
-                n_members = len(pipeline.members())
-                raise MemberFailedError(describe_failures(pipeline.paths, failures, 0, n_members))
+                members = pipeline.members()
+                n_finished = _n_finished(pipeline, members)
+                raise MemberFailedError(describe_failures(pipeline.paths, failures, n_finished, len(members)))
             pipeline, source = with_source(pipeline)
         failures = _run_members(pipeline, options, source, status)
         members = pipeline.members()
-        n_finished = sum(is_finished(pipeline.paths.run(member.run_id)) for member in members)
+        n_finished = _n_finished(pipeline, members)
         needed = len(members) if pipeline.config.require_all else min(2, len(members))
         if n_finished >= needed and not (len(members) == 1 and failures):
             not_compared = _compare(pipeline, options, status)
@@ -90,6 +91,10 @@ def run_local(pipeline: Pipeline, options: LocalOptions, source: MembershipSourc
                 make_report_locally(pipeline.paths, status)
     if failures or n_finished < needed:
         raise MemberFailedError(describe_failures(pipeline.paths, failures, n_finished, len(members)))
+
+
+def _n_finished(pipeline: Pipeline, members: list[RegisteredMember]) -> int:
+    return sum(is_finished(pipeline.paths.run(member.run_id)) for member in members)
 
 
 def n_workers(n_wanted: int | None, parallel: bool) -> int:

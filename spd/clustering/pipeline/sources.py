@@ -15,7 +15,8 @@ from spd.clustering.harvest.from_model import HarvestSettings, add_batches, harv
 from spd.clustering.harvest.parts import close_parts
 from spd.clustering.harvest.saved import SavedHarvest, find_harvest
 from spd.clustering.memberships import Memberships
-from spd.clustering.memberships.part import Part, PartSlot, PartWriter
+from spd.clustering.memberships.part import Part, PartSlot
+from spd.clustering.memberships.part_writer import PartWriter
 from spd.clustering.merge_config import canonical_json
 from spd.clustering.pipeline.drawn import DrawnFrom
 from spd.clustering.pipeline.shared_samples import MatrixSource, SavedHarvestSource

@@ -12,7 +12,8 @@ import pytest
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.memberships.directory import check_contents, joined_statistics, read_parts, write_index
-from spd.clustering.memberships.part import Part, PartSlot, PartWriter
+from spd.clustering.memberships.part import Part, PartSlot
+from spd.clustering.memberships.part_writer import PartWriter
 from spd.errors import DamagedFileError, MissingFileError, SPDError
 
 N_COLUMNS = 12

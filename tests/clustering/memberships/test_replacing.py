@@ -8,7 +8,8 @@ import pytest
 
 from spd.clustering.memberships import Memberships
 from spd.clustering.memberships.directory import read_parts, write_index
-from spd.clustering.memberships.part import PartSlot, PartWriter
+from spd.clustering.memberships.part import PartSlot
+from spd.clustering.memberships.part_writer import PartWriter
 from spd.errors import ActivationsError, DamagedFileError, SPDError
 
 LABELS = ["m:0", "m:1", "m:2"]
