@@ -253,13 +253,13 @@ def _evidence(
 
 
 def _why(verdict: str, evidence: Evidence, n_parts: int, consensus: Consensus) -> str:
+    again = f"{evidence['found_again']:.2f} to be found again"
     mean, worst = f"{evidence['mean']:.0%}", f"{evidence['least']:.0%}"
-    again = f"; as many other members would find it again with probability {evidence['found_again']:.2f}"
     together = f"two of its components are together in {mean} of the members on average, at worst in {worst}"
     if verdict == "core":
-        return f"trust it: all its components are together in every member in which they are alive{again}"
+        return f"trust it ({again}): all its components are together in every member in which they are alive"
     if verdict == "stable":
-        return f"trust it: {together}{again}"
+        return f"trust it ({again}): {together}"
     if verdict == "split":
         return f"trust its {n_parts} stable groups, not their union: {together}"
     if n_parts:
