@@ -87,10 +87,19 @@ def estimate_member(
 
 
 def describe_estimate(
-    config: ClusteringPipelineConfig, run_config: ClusteringRunConfig, source: MembershipSource, workers: int
+    config: ClusteringPipelineConfig,
+    run_config: ClusteringRunConfig,
+    source: MembershipSource,
+    workers: int,
+    n_threads: int | None = None,
 ) -> str:
-    """Memory and time of the whole ensemble, for people; `workers`: members that merge at a time."""
-    n_threads = max(1, available_cores() // workers)
+    """Memory and time of the whole ensemble, for people.
+
+    Args:
+        workers: members that merge at a time.
+        n_threads: of each process that merges; None: they share the cores of this machine.
+    """
+    n_threads = n_threads or max(1, available_cores() // workers)
     one = estimate_member(run_config, source, n_threads, config.merge_tasks)
     size = one.size
     rounds = -(-config.n_runs // workers)

@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.memberships import Memberships
+from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.estimate import describe_estimate, estimate_member
+from spd.clustering.pipeline.plan import describe_plan
 from spd.clustering.pipeline.sources import open_source
 from tests.clustering.pipeline.place import write_inputs
 
@@ -51,3 +54,20 @@ def test_a_harvest_of_a_model_is_not_held_in_memory() -> None:
     )
     assert many.size.n_samples == 100_000_000
     assert many.harvest_bytes < few.harvest_bytes + 500e6 < 8 * many.size.n_samples * many.size.mean_active
+
+
+def test_jobs_have_the_cores_that_they_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a share of those of the machine that submits them."""
+    write_inputs(tmp_path, n_runs=100)
+    config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml").model_copy(update={"slurm_cpus": 16})
+    told, seconds = [], MergeSize.seconds
+
+    def noted(size: MergeSize, **how: Any) -> float:
+        told.append(how["n_threads"])
+        return seconds(size, **how)
+
+    monkeypatch.setattr(MergeSize, "seconds", noted)
+    monkeypatch.setattr("spd.clustering.pipeline.estimate.available_cores", lambda: 300)
+    for is_local in (False, True):
+        describe_plan(config, config.run_config, open_source(config.run_config), local=is_local, parallel=True)
+    assert told == [16, 150]  # here two of them merge at a time
