@@ -153,7 +153,7 @@ def merge_iteration(
     Raises:
         ActivationsError: no component, no sample, fewer samples than ranks, or values that cannot be memberships.
         LostRankError: another rank has ended, or cannot be reached, or merges something else.
-        DamagedFileError: the checkpoint is not whole.
+        DamagedCheckpointError: the checkpoint is not whole.
         SPDError: the checkpoint belongs to another merge, or cannot be written.
     """
     memberships = Memberships.from_activations(activations, component_labels, merge_config.activation_threshold)

@@ -16,7 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.execution.process_group import ProcessGroup, join_ranks, place_of
+from spd.clustering.execution.process_group import ProcessGroup, join_ranks
+from spd.clustering.execution.rank_place import place_of
 from spd.clustering.pipeline.member_merge import MergePlace, assist_merge
 from spd.clustering.storage import RunPaths
 from spd.machine import available_cores
