@@ -41,15 +41,16 @@ def join_ranks(place: RankPlace, timeout_s: float = JOIN_S) -> "ProcessGroup":
     Raises:
         LostRankError: rank 0 cannot be reached, or not all come, within the timeout.
     """
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # errors are raised as well
     import torch.distributed as dist
 
     os.environ.update(MASTER_ADDR=place.address, MASTER_PORT=str(place.port))
     where = f"rank {place.rank} of {place.size}"
-    limit = timedelta(seconds=timeout_s)
+    until = time.monotonic() + timeout_s
     try:
         if place.rank:
-            _wait_for(place, timeout_s)
+            _wait_for(place, until)
+        limit = timedelta(seconds=max(1.0, until - time.monotonic()))
         store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=limit))
         dist.init_process_group(
             "gloo", store=store, rank=place.rank, world_size=place.size, timeout=timedelta(seconds=PATIENCE_S)
@@ -221,13 +222,15 @@ class ProcessGroup:
         return sum(text.split()[0] == own.split()[0] for text in said), said.count(own)
 
 
-def _wait_for(place: RankPlace, timeout_s: float) -> None:
+def _wait_for(place: RankPlace, until: float) -> None:
     """Until rank 0's store takes connections; torch itself would try for several times as long.
+
+    Args:
+        until: by time.monotonic.
 
     Raises:
         OSError: it does not.
     """
-    until = time.monotonic() + timeout_s
     while True:
         try:
             socket.create_connection((place.address, place.port), timeout=max(1.0, until - time.monotonic())).close()
