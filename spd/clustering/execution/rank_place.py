@@ -31,11 +31,12 @@ def place_of(environment: Mapping[str, str]) -> RankPlace:
     """What torchrun or srun say of this process.
 
     Raises:
-        ConfigError: neither has started it.
+        ConfigError: neither has started it, or what they say cannot be.
     """
     if all(environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
         names = ("RANK", "WORLD_SIZE", "MASTER_PORT")
         rank, size, port = (_number(environment, name) for name in names)
+        _check(rank, size, environment)
         return RankPlace(rank, size, environment["MASTER_ADDR"], port)
     size_name = next((name for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") if environment.get(name)), None)
     if not environment.get("SLURM_PROCID") or size_name is None:
@@ -49,6 +50,17 @@ def place_of(environment: Mapping[str, str]) -> RankPlace:
         return RankPlace(rank, size, address, _number(environment, "MASTER_PORT"))
     ids = [int(environment.get(name) or 0) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
     return RankPlace(rank, size, address, FIRST_PORT + (7 * ids[0] + ids[1]) % N_PORTS)
+
+
+def _check(rank: int, size: int, environment: Mapping[str, str]) -> None:
+    """Variables that a shell still has from something else would make every task of an srun a merge of its own."""
+    if rank >= size:
+        raise ConfigError(f"RANK and WORLD_SIZE in the environment cannot be: rank {rank} of {size}, counted from 0")
+    n_tasks = environment.get("SLURM_STEP_NUM_TASKS") or "1"
+    if size == 1 and n_tasks != "1":
+        raise ConfigError(
+            f"srun has started {n_tasks} tasks, but WORLD_SIZE in the environment is 1: unset RANK and WORLD_SIZE"
+        )
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
