@@ -23,7 +23,7 @@ from spd.clustering.storage import RunPaths
 from spd.machine import available_cores
 from spd.text import byte_count, duration
 
-_CODE = ("merge_engine", "math", "memberships", "merge.py", "memberships.py", "merge_config.py")
+_CODE = ("merge_engine", "math", "memberships", "merge.py", "merge_config.py")
 """What decides how a merge goes, below spd/clustering."""
 
 
