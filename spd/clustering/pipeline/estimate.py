@@ -85,11 +85,21 @@ def estimate_member(
 
 
 def describe_estimate(
-    config: ClusteringPipelineConfig, run_config: ClusteringRunConfig, source: MembershipSource, workers: int
+    config: ClusteringPipelineConfig,
+    run_config: ClusteringRunConfig,
+    source: MembershipSource,
+    workers: int,
+    *,
+    local: bool,
 ) -> str:
-    """Memory and time of the whole ensemble, for people; `workers`: members that merge at a time."""
-    n_threads = max(1, available_cores() // workers)
-    one = estimate_member(run_config, source, n_threads, config.merge_tasks)
+    """Memory and time of the whole ensemble, for people.
+
+    Args:
+        workers: members that merge at a time.
+        local: they share this machine; otherwise each has a job of SLURM, with `merge_tasks` processes.
+    """
+    n_threads, n_ranks = (max(1, available_cores() // workers), 1) if local else (config.slurm_cpus, config.merge_tasks)
+    one = estimate_member(run_config, source, n_threads, n_ranks)
     size = one.size
     rounds = -(-config.n_runs // workers)
     is_shared = config.harvest_tasks is not None
