@@ -56,7 +56,8 @@ def plant(directory: Path, n_components: int, n_samples: int, n_active: float) -
 def merge_here(directory: Path, which: str, memory_limit_gb: float, is_distributed: bool) -> dict[str, Any]:
     """One merge in this process, compiled before; what it took."""
     from benchmarks.merge import warm_up
-    from spd.clustering.execution.process_group import join_ranks, place_of
+    from spd.clustering.execution.process_group import join_ranks
+    from spd.clustering.execution.rank_place import place_of
     from spd.clustering.memberships import Memberships
     from spd.clustering.merge_engine.drive import drive_engine
     from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine

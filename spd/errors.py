@@ -28,6 +28,10 @@ class DamagedFileError(SPDError):
     """A file of ours that is truncated, manipulated, or of a version not known here."""
 
 
+class DamagedCheckpointError(DamagedFileError):
+    """The checkpoint of a merge, damaged as above: without it the merge starts again."""
+
+
 class ActivationsError(SPDError):
     """Activations that cannot be clustered: not finite, negative, wrong shape, no live component."""
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import spd
 from spd.clustering.clustering_run_config import ClusteringRunConfig
 from spd.clustering.harvest.saved import save_harvest
 from spd.clustering.merge_history import MergeHistory
@@ -40,7 +42,13 @@ def make_harvest(n: int = 40, n_samples: int = 300, *, soft: bool = False, **mer
 class Ranks:
     """Processes with what torchrun would put into their environments."""
 
-    def __init__(self, size: int, *flags: str, own_flags: dict[int, list[str]] | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *flags: str,
+        own_flags: dict[int, list[str]] | None = None,
+        own_environment: dict[int, dict[str, str]] | None = None,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -48,7 +56,7 @@ class Ranks:
         self.processes = [
             subprocess.Popen(
                 [*COMMAND, *flags, "--distributed", *(own_flags or {}).get(rank, [])],
-                env={**os.environ, **meeting, "RANK": str(rank)},
+                env={**os.environ, **meeting, "RANK": str(rank), **(own_environment or {}).get(rank, {})},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 stdin=subprocess.DEVNULL,
@@ -101,6 +109,16 @@ def test_ranks_that_are_started_differently_are_refused(out_dir: Path) -> None:
             assert (status, output) == (1, "")
             assert re.fullmatch(rf"error: rank 1 was started with another {what} than rank 0: .*\n", errors), errors
     assert not (out_dir / "clustering" / "runs").exists()
+
+
+def test_other_code_on_a_rank_is_refused(out_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(Path(spd.__file__).parent, tmp_path / "spd", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "spd" / "clustering" / "merge_engine" / "engine.py").open("a") as file:
+        file.write("# changed\n")
+    own_environment = {1: {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}}
+    for status, output, errors in Ranks(2, "--harvest", make_harvest(), own_environment=own_environment).ended():
+        assert (status, output) == (1, "")
+        assert errors.splitlines()[-1].startswith("error: rank 1 was started with another code than rank 0: "), errors
 
 
 def test_fewer_samples_than_ranks(out_dir: Path) -> None:

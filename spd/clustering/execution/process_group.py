@@ -11,70 +11,28 @@ import contextlib
 import os
 import re
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spd.errors import ConfigError, LostRankError, SPDError, one_line
+from spd.clustering.execution.rank_place import RankPlace
+from spd.errors import ConfigError, LostRankError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 JOIN_S = 60.0
-"""How long ranks wait for each other to come."""
+"""How long ranks wait for each other to come, and to say what they were started with."""
 PATIENCE_S = 1800.0
-"""How long a rank waits for another one that reads and counts, before the first merge."""
+"""How long a rank waits for another one that reads and counts, or compiles what makes the first merges."""
 QUIET_S = 45.0
 """How long it waits between merges."""
 BEAT_S = 10.0
 """Rank 0 says so often that it is busy, while others wait for it."""
-FIRST_PORT, N_PORTS = 20_000, 12_000
-"""Where ranks that srun has started meet, unless MASTER_PORT says: a port of the job's own, below those that the system
-gives away."""
-
-
-@dataclass(frozen=True)
-class RankPlace:
-    """Which rank this process is, and where they meet.
-
-    Attributes:
-        address, port: of rank 0's store.
-    """
-
-    rank: int
-    size: int
-    address: str
-    port: int
-
-
-def place_of(environment: Mapping[str, str]) -> RankPlace:
-    """What torchrun or srun say of this process.
-
-    Raises:
-        ConfigError: neither has started it.
-    """
-    if all(environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
-        names = ("RANK", "WORLD_SIZE", "MASTER_PORT")
-        rank, size, port = (_number(environment, name) for name in names)
-        return RankPlace(rank, size, environment["MASTER_ADDR"], port)
-    size_name = next((name for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") if environment.get(name)), None)
-    if not environment.get("SLURM_PROCID") or size_name is None:
-        raise ConfigError(
-            "--distributed is for processes that torchrun or srun has started: the environment has neither RANK, "
-            "WORLD_SIZE, MASTER_ADDR and MASTER_PORT nor SLURM_PROCID and SLURM_NTASKS"
-        )
-    rank, size = (_number(environment, name) for name in ("SLURM_PROCID", size_name))
-    address = environment.get("MASTER_ADDR") or _first_host(environment)
-    if environment.get("MASTER_PORT"):
-        return RankPlace(rank, size, address, _number(environment, "MASTER_PORT"))
-    ids = [int(environment.get(name) or 0) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
-    return RankPlace(rank, size, address, FIRST_PORT + (7 * ids[0] + ids[1]) % N_PORTS)
 
 
 def join_ranks(place: RankPlace, timeout_s: float = JOIN_S) -> "ProcessGroup":
@@ -83,15 +41,16 @@ def join_ranks(place: RankPlace, timeout_s: float = JOIN_S) -> "ProcessGroup":
     Raises:
         LostRankError: rank 0 cannot be reached, or not all come, within the timeout.
     """
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # errors are raised as well
     import torch.distributed as dist
 
     os.environ.update(MASTER_ADDR=place.address, MASTER_PORT=str(place.port))
     where = f"rank {place.rank} of {place.size}"
-    limit = timedelta(seconds=timeout_s)
+    until = time.monotonic() + timeout_s
     try:
         if place.rank:
-            _wait_for(place, timeout_s)
+            _wait_for(place, until)
+        limit = timedelta(seconds=max(1.0, until - time.monotonic()))
         store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=limit))
         dist.init_process_group(
             "gloo", store=store, rank=place.rank, world_size=place.size, timeout=timedelta(seconds=PATIENCE_S)
@@ -198,9 +157,9 @@ class ProcessGroup:
             if numbers[0] == 1:
                 break
         agreed = int(numbers[1::2].min())
-        self._is_merging = agreed > 0
+        self._is_merging = min(agreed, self.n_merges) > 0  # the first merges may be waited for, as kernels are compiled
         self.n_merges += agreed
-        if self._is_merging and self._before_merging is None:
+        if agreed > 0 and self._before_merging is None:
             self._before_merging = self.n_sums, self.n_bytes
         return agreed, bool(numbers[2::2].any())
 
@@ -215,7 +174,7 @@ class ProcessGroup:
         Raises:
             LostRankError: rank 0 does not say it.
         """
-        return self._exchange(text if self.rank == 0 else None, [0])[0]
+        return self._exchange(text if self.rank == 0 else None, [0], PATIENCE_S)[0]
 
     def of_all(self, text: str) -> list[str]:
         """What each rank says, in their order.
@@ -223,15 +182,15 @@ class ProcessGroup:
         Raises:
             LostRankError: one does not.
         """
-        return self._exchange(text, range(self.size))
+        return self._exchange(text, range(self.size), JOIN_S)
 
-    def _exchange(self, own: str | None, ranks: Sequence[int]) -> list[str]:
+    def _exchange(self, own: str | None, ranks: Sequence[int], timeout_s: float) -> list[str]:
         number = self._n_exchanged
         self._n_exchanged += 1
         try:
             if own is not None:
                 self._store.set(f"said/{number}/{self.rank}", own)
-            self._store.wait([f"said/{number}/{rank}" for rank in ranks], timedelta(seconds=PATIENCE_S))
+            self._store.wait([f"said/{number}/{rank}" for rank in ranks], timedelta(seconds=timeout_s))
             return [self._store.get(f"said/{number}/{rank}").decode() for rank in ranks]
         except RuntimeError as error:
             raise LostRankError(
@@ -248,6 +207,8 @@ class ProcessGroup:
             said = self.of_all(text)
             other = next((rank for rank, theirs in enumerate(said) if theirs != said[0]), None)
             if other is not None:
+                with contextlib.suppress(LostRankError):  # rank 0's store is there until all know what it says
+                    self.of_all(name)
                 raise ConfigError(
                     f"rank {other} was started with another {name} than rank 0: all {self.size} ranks of a merge must "
                     "be started alike"
@@ -261,13 +222,15 @@ class ProcessGroup:
         return sum(text.split()[0] == own.split()[0] for text in said), said.count(own)
 
 
-def _wait_for(place: RankPlace, timeout_s: float) -> None:
+def _wait_for(place: RankPlace, until: float) -> None:
     """Until rank 0's store takes connections; torch itself would try for several times as long.
+
+    Args:
+        until: by time.monotonic.
 
     Raises:
         OSError: it does not.
     """
-    until = time.monotonic() + timeout_s
     while True:
         try:
             socket.create_connection((place.address, place.port), timeout=max(1.0, until - time.monotonic())).close()
@@ -276,27 +239,6 @@ def _wait_for(place: RankPlace, timeout_s: float) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    if not environment[name].isdigit():
-        raise ConfigError(f"{name} in the environment must be a number (got {environment[name]!r})")
-    return int(environment[name])
-
-
-def _first_host(environment: Mapping[str, str]) -> str:
-    """Where rank 0 of a step runs."""
-    hosts = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST") or ""
-    if environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES")) == "1":
-        return "127.0.0.1"
-    try:
-        command = ["scontrol", "show", "hostnames", hosts]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_S, check=True).stdout.split()
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SPDError(f"scontrol does not say the first host of {hosts!r}: set MASTER_ADDR ({error})") from error
-    if not found:
-        raise SPDError(f"SLURM names no hosts ({hosts!r}): set MASTER_ADDR")
-    return found[0]
 
 
 def _cause(error: Exception) -> str:

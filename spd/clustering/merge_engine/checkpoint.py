@@ -16,7 +16,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.ranks import of_all
-from spd.errors import DamagedFileError, SPDError
+from spd.errors import DamagedCheckpointError, DamagedFileError, SPDError
 from spd.files.atomic import atomic_write
 from spd.files.checked import read_npz
 
@@ -85,14 +85,16 @@ class Checkpoint:
         """Bring a new engine to where the file says; nothing happens when there is no file.
 
         Raises:
-            DamagedFileError: the file is not a whole checkpoint.
+            DamagedCheckpointError: the file is not a whole checkpoint.
             SPDError: it belongs to another merge, or not all ranks see it.
         """
         arrays: dict[str, np.ndarray] = {}
-        error = None
+        error: SPDError | None = None
         try:
             if self.path.is_file():
                 arrays = self._read(engine)
+        except DamagedFileError as damage:
+            error = DamagedCheckpointError(str(damage))
         except SPDError as raised:  # not before the other ranks know it, or they would wait
             error = raised
         seen = of_all(engine.ranks, -1 if error else _digest(arrays))
@@ -106,7 +108,7 @@ class Checkpoint:
         state = engine.state
         fits = arrays["ints"].shape[1] == arrays["floats"].shape[1] == state.ints.shape[1]
         if not (fits and np.isclose(arrays["sums"][kernel.TOTAL], state.sums[kernel.TOTAL], rtol=1e-9)):
-            raise DamagedFileError(f"{self.path}: its merges do not lead to its state; delete it to start over")
+            raise DamagedCheckpointError(f"{self.path}: its merges do not lead to its state; delete it to start over")
         state.ints[_INT_ROWS, :] = arrays["ints"]
         state.floats[_FLOAT_ROWS, :] = arrays["floats"]
         state.sums[:] = arrays["sums"]

@@ -67,6 +67,7 @@ def drive_engine(
     minimum = _Minimum(engine)
     pace = _Pace()
     seen = engine.n_done
+    end = None
 
     def show(end: int) -> None:
         nonlocal seen
@@ -76,7 +77,7 @@ def drive_engine(
 
     with _Interrupts(engine, sigterm=checkpoint is not None) as interrupts:
         try:
-            while not engine.is_finished:
+            while end is None and not engine.is_finished:
                 limit = engine.options.n_merges - engine.n_done
                 if observe is not None:
                     limit = 1 if next_state is None else next_state(engine.n_done) + 1 - engine.n_done
@@ -90,8 +91,8 @@ def drive_engine(
                     display.update()
                     if checkpoint is not None and is_first:
                         checkpoint.write_if_due(engine)
-                if end is not None:
-                    return MergeOutcome(end, True)
+            # no rank ends while rank 0 is busy with the last merges
+            interrupts.raise_deferred(ranks.agree(0, interrupts.is_deferred)[1])
         except KeyboardInterrupt:
             if not interrupts.is_agreed:  # it came from an observer
                 ranks.agree(0, True)
@@ -105,7 +106,7 @@ def drive_engine(
             return MergeOutcome(engine.n_done, False)
         finally:
             display.close()
-    return MergeOutcome(engine.n_done, True)
+    return MergeOutcome(engine.n_done if end is None else end, True)
 
 
 class _Pace:

@@ -283,14 +283,11 @@ _STEPS = {
 
 
 def _int_table(sizes: np.ndarray, ranks: Ranks) -> np.ndarray:
-    """Args:
-    sizes: (n,) on how many of this rank's samples each component is active at all.
-    """
+    """`sizes` (n,): on how many of this rank's samples each component is active at all."""
     ints = np.full((kernel.INT_ROWS, len(sizes)), -1, np.int64)
     for row in (kernel.ALIVE, kernel.LEAST, kernel.HEAD, kernel.TAIL):
         ints[row] = np.arange(len(sizes))
-    ints[kernel.LOCAL] = sizes
-    ints[kernel.SIZE] = sizes
+    ints[kernel.LOCAL] = ints[kernel.SIZE] = sizes
     ranks.sum(ints[kernel.SIZE])
     return ints
 

@@ -91,16 +91,17 @@ def describe_estimate(
     run_config: ClusteringRunConfig,
     source: MembershipSource,
     workers: int,
-    n_threads: int | None = None,
+    *,
+    local: bool,
 ) -> str:
     """Memory and time of the whole ensemble, for people.
 
     Args:
         workers: members that merge at a time.
-        n_threads: of each process that merges; None: they share the cores of this machine.
+        local: they share this machine; otherwise each has a job of SLURM, with `merge_tasks` processes.
     """
-    n_threads = n_threads or max(1, available_cores() // workers)
-    one = estimate_member(run_config, source, n_threads, config.merge_tasks)
+    n_threads, n_ranks = (max(1, available_cores() // workers), 1) if local else (config.slurm_cpus, config.merge_tasks)
+    one = estimate_member(run_config, source, n_threads, n_ranks)
     size = one.size
     rounds = -(-config.n_runs // workers)
     is_shared = config.harvest_tasks is not None

@@ -55,10 +55,11 @@ def run_clustering(
     with compiling_ahead(config):
         with place.ranks.busy():
             harvest_run(paths, config, source)
+        is_merged = paths.history.is_file()
         if team is not None:
-            team.start_merge(is_wanted=not paths.history.is_file())
+            team.start_merge(is_wanted=not is_merged)
         merge_run(paths, config, place)
-    if team is not None:
+    if team is not None and not is_merged:
         logger.info("%s", team.communication())
     return paths
 

@@ -30,7 +30,7 @@ from spd.clustering.plotting.figures import save_run_figures
 from spd.clustering.plotting.style import best_effort
 from spd.clustering.storage import RunPaths
 from spd.clustering.tracking.observer import RunTracker
-from spd.errors import DamagedFileError
+from spd.errors import DamagedCheckpointError
 from spd.machine import available_cores
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _merged(
 
     try:
         return merge()
-    except DamagedFileError as error:
+    except DamagedCheckpointError as error:
         if place.ranks.rank == 0:
             logger.warning("the merge starts again: %s", error)
             paths.checkpoint_merge.unlink(missing_ok=True)

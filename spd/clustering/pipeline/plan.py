@@ -27,6 +27,5 @@ def describe_plan(
     """
     blocks = [] if local else [f"{describe_submission(config)}\n"]
     workers = n_workers(config.n_workers, parallel) if local else config.slurm_max_concurrent or config.n_runs
-    n_threads = None if local else config.slurm_cpus
-    blocks += [describe_estimate(config, run_config, source, min(workers, config.n_runs), n_threads)]
+    blocks += [describe_estimate(config, run_config, source, min(workers, config.n_runs), local=local)]
     return "\n".join([*blocks, "dry run: nothing was run, submitted or written"])

@@ -16,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.execution.process_group import ProcessGroup, join_ranks, place_of
+from spd.clustering.execution.process_group import ProcessGroup, join_ranks
+from spd.clustering.execution.rank_place import place_of
 from spd.clustering.pipeline.member_merge import MergePlace, assist_merge
 from spd.clustering.storage import RunPaths
 from spd.machine import available_cores
 from spd.text import byte_count, duration
 
-_CODE = ("merge_engine", "math", "memberships", "merge.py", "memberships.py", "merge_config.py")
+_CODE = ("merge_engine", "math", "memberships", "merge.py", "merge_config.py")
 """What decides how a merge goes, below spd/clustering."""
 
 

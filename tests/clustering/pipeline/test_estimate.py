@@ -14,6 +14,7 @@ from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.estimate import describe_estimate, estimate_member
 from spd.clustering.pipeline.plan import describe_plan
 from spd.clustering.pipeline.sources import open_source
+from spd.text import duration
 from tests.clustering.pipeline.place import write_inputs
 
 
@@ -39,7 +40,7 @@ def test_samples_of_saved_memberships(tmp_path: Path) -> None:
 def test_one_member_is_compared_with_nothing(tmp_path: Path) -> None:
     write_inputs(tmp_path, n_runs=1)
     config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml")
-    found = describe_estimate(config, config.run_config, open_source(config.run_config), 1)
+    found = describe_estimate(config, config.run_config, open_source(config.run_config), 1, local=True)
     assert re.search(r"^members +1, 1 at a time$", found, re.MULTILINE)
     assert "distances" not in found
 
@@ -71,3 +72,16 @@ def test_jobs_have_the_cores_that_they_ask_for(tmp_path: Path, monkeypatch: pyte
     for is_local in (False, True):
         describe_plan(config, config.run_config, open_source(config.run_config), local=is_local, parallel=True)
     assert told == [16, 150]  # here two of them merge at a time
+
+
+def test_only_members_of_slurm_are_divided_over_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spd.clustering.merge_engine.needs._SUM_S", 10.0)
+    write_inputs(tmp_path, n_runs=1)
+    config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml")
+    config = config.model_copy(update={"merge_tasks": 4, "slurm_cpus": 1})
+    source = open_source(config.run_config)
+    one, four = (estimate_member(config.run_config, source, 1, n_ranks) for n_ranks in (1, 4))
+    assert duration(one.merge_s) != duration(four.merge_s)
+    for local, expected in ((True, one), (False, four)):
+        found = describe_estimate(config, config.run_config, source, 1, local=local)
+        assert f"merge {duration(expected.merge_s)} a member," in found
