@@ -72,7 +72,7 @@ async function contextSections(group) {
   const found = [section("Strongest places", list(top), `${top.length} of ${format.count(group.n_firing)}, by the mean importance of its components${ids.length ? "; click a line for all of it" : ""}`)];
   const weaker = [1, 2, 3, 4].map((band) => [band, group.contexts.filter((context) => context.band === band)]).filter(([, contexts]) => contexts.length);
   if (weaker.length) {
-    found.push(el("details", { class: "section weaker", open: top.length < 8 }, el("summary", null, "Weaker places, drawn at random from each band of strength"),
+    found.push(el("details", { class: "section weaker", open: true }, el("summary", null, "Weaker places, drawn at random from each band of strength"),
       ...weaker.map(([band, contexts]) => el("div", null, el("h4", null, BAND_NAMES[band]), list(contexts)))));
   }
   return found;
