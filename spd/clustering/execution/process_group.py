@@ -7,6 +7,7 @@ ended closes its connections, which the others notice at once; one that hangs, a
 torch is imported when a group is joined, not before.
 """
 
+import atexit
 import contextlib
 import os
 import re
@@ -56,6 +57,7 @@ def join_ranks(place: RankPlace, timeout_s: float = JOIN_S) -> "ProcessGroup":
             "gloo", store=store, rank=place.rank, world_size=place.size, timeout=timedelta(seconds=PATIENCE_S)
         )
         quick = dist.new_group(timeout=timedelta(seconds=QUIET_S), backend="gloo")
+        atexit.register(_leave)
     except (RuntimeError, ValueError, OSError) as error:
         joined = re.search(r"(\d+)/(\d+) clients joined", str(error))
         if place.rank == 0 and joined is not None:
@@ -220,6 +222,14 @@ class ProcessGroup:
         own = f"{socket.gethostname()} {cores}"
         said = self.of_all(own)
         return sum(text.split()[0] == own.split()[0] for text in said), said.count(own)
+
+
+def _leave() -> None:
+    """End the threads of the group before the interpreter does: it would abort, with a result that is good."""
+    import torch.distributed as dist
+
+    with contextlib.suppress(RuntimeError, ValueError, AssertionError):
+        dist.destroy_process_group()
 
 
 def _wait_for(place: RankPlace, until: float) -> None:

@@ -184,7 +184,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import encodings.utf_8_sig, os, sys
 from spd.clustering.scripts import run_pipeline
-from spd.clustering.pipeline import config, ensemble, sources
+from spd.clustering.pipeline import compile_ahead, config, ensemble, sources
 import spd.models.run_info
 os.setgid(65534)
 os.setuid(65534)
