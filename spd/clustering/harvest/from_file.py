@@ -55,8 +55,9 @@ def activations_file(path: Path) -> Path:
     path = path.expanduser()
     if (path / "memberships.npz").is_file():
         return path / "memberships.npz"
-    if (path / INDEX).is_file():
-        return path
+    for directory in (path, path / "memberships"):
+        if (directory / INDEX).is_file():
+            return directory
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file of activations")
     return path
