@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -83,6 +84,20 @@ class _TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = printable(plain_message(record), keep="\n")
         return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
+
+
+def add_comparison_flags(parser: argparse.ArgumentParser) -> None:
+    """Of what compares the members of an ensemble: which of them it needs, and where it writes."""
+    parser.add_argument(
+        "--require-all", action="store_true", help="fail unless all members are finished; default: two are enough"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write into this directory; not given: into the ensemble's own, which is refused where that is another "
+        "program's",
+    )
 
 
 def add_override_flags(parser: argparse.ArgumentParser) -> None:

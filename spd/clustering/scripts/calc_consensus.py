@@ -6,9 +6,8 @@ and prints a summary.
 
 import argparse
 import sys
-from pathlib import Path
 
-from spd.clustering.scripts._command import make_parser, run_command
+from spd.clustering.scripts._command import add_comparison_flags, make_parser, run_command
 
 DEFAULT_THRESHOLD = 0.9
 
@@ -34,16 +33,7 @@ def make_command_parser() -> argparse.ArgumentParser:
         metavar="T",
         help=f"least mean co-association inside a stable group, above 0.5 (default {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument(
-        "--require-all", action="store_true", help="fail unless all members are finished; default: two are enough"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="write into this directory; not given: into the ensemble's own, which is refused where that is another "
-        "program's",
-    )
+    add_comparison_flags(parser)
     return parser
 
 

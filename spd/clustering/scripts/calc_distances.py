@@ -7,27 +7,17 @@ with --output the distances only.
 import argparse
 import sys
 import time
-from pathlib import Path
 
 from spd.clustering.consts import DISTANCES_METHODS
-from spd.clustering.scripts._command import make_parser, run_command
+from spd.clustering.scripts._command import add_comparison_flags, make_parser, run_command
 
 
 def make_command_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "", "python -m spd.clustering.scripts.calc_distances")
     parser.add_argument("--pipeline-run-id", required=True, metavar="ID", help="the ensemble: its id or its directory")
     parser.add_argument("--distances-method", required=True, metavar="M", help=", ".join(DISTANCES_METHODS))
-    parser.add_argument(
-        "--require-all", action="store_true", help="fail unless all members are finished; default: two are enough"
-    )
     parser.add_argument("--track-resources", action="store_true", help="print wall time, CPU time and peak memory")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="write into this directory; not given: into the ensemble's own, which is refused where that is another "
-        "program's",
-    )
+    add_comparison_flags(parser)
     return parser
 
 
