@@ -54,7 +54,8 @@ def test_a_harvest_of_a_model_is_not_held_in_memory() -> None:
         for n_samples in (20_000, 100_000_000)
     )
     assert many.size.n_samples == 100_000_000
-    assert many.harvest_bytes < few.harvest_bytes + 500e6 < 8 * many.size.n_samples * many.size.mean_active
+    # Both hold what this process had at most before: only what they differ by is of the harvest.
+    assert many.harvest_bytes - few.harvest_bytes < 500e6 < 8 * many.size.n_samples * many.size.mean_active
 
 
 def test_jobs_have_the_cores_that_they_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
