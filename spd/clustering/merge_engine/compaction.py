@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from spd.clustering.math.workers import Workers
 from spd.clustering.merge_engine.kernels import samples
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.representation import row_id_type, rows_that_fit
-from spd.clustering.merge_engine.workers import Workers
 
 
 def compacted(state: State, memory: int, workers: Workers) -> State:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.compaction import compacted
 from spd.clustering.merge_engine.join_large import join_large
@@ -13,7 +14,6 @@ from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.ranks import ALONE, KernelSums, Ranks, from_first, of_all, own_samples
 from spd.clustering.merge_engine.representation import Plan, choose, count_rows, fill_rows, first_rows, make_samples
-from spd.clustering.merge_engine.workers import Workers
 from spd.errors import LostRankError
 
 COMPACT_AT = 0.5

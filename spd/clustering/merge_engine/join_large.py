@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from spd.clustering.math.workers import Workers
 from spd.clustering.merge_engine.kernels import join, samples
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
-from spd.clustering.merge_engine.workers import Workers
 
 MIN_PART = 4_096
 """Samples that one call of a kernel absorbs, at least."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from spd.clustering.math.sparse_rows import CHUNK, indptr_of
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.kernels import bits, bounds, samples
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.ranks import SUM_BYTES, Ranks, sum_parts
-from spd.clustering.merge_engine.workers import Workers
 
 # Nanoseconds, measured; only their ratio matters.
 _READ = 0.4  # an entry of a row passed over
