@@ -5,19 +5,17 @@ greatest. A component that is never active, or always, tells nothing of any othe
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from spd.clustering.groups.kernels.graph import add_to_columns, clumping
 from spd.clustering.math.sparse_rows import SparseRows, keep_entries
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
-from spd.machine import available_cores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -59,23 +57,6 @@ class Columns:
         return np.diff(self.col_ptr)
 
 
-def n_threads() -> int:
-    """How many threads a kernel may use at most: so many scratch arrays are needed."""
-    settings: Any = numba.config  # its annotations do not know its attributes
-    return int(settings.NUMBA_NUM_THREADS)
-
-
-@contextmanager
-def using_threads(n: int | None) -> Iterator[None]:
-    """Kernels called inside use at most n threads; None: one a core that this process may use."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(available_cores() if n is None else n, n_threads())))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
 def as_boolean(
     activations: "Tensor | np.ndarray | csr_array | Memberships", labels: Sequence[str] | None
 ) -> Memberships:
@@ -113,7 +94,7 @@ def taking_part(memberships: Memberships) -> Bool[np.ndarray, "n_components"]:
     return (memberships.counts > 0) & (memberships.counts < memberships.n_samples)
 
 
-def columns_of(memberships: Memberships) -> Columns:
+def columns_of(memberships: Memberships, workers: Workers) -> Columns:
     """Both orders of boolean memberships; O(entries)."""
     col_ptr, cols = samples_of(memberships)
     rows = np.empty(memberships.nnz, number_type(memberships.n_components))
@@ -121,8 +102,12 @@ def columns_of(memberships: Memberships) -> Columns:
     for block in memberships.blocks():
         rows[place : place + len(block.indices)] = block.indices
         place += len(block.indices)
-    clumps = np.ones(memberships.n_components)
-    clumping(col_ptr, cols, memberships.n_samples, MAX_LAG, clumps)
+    n, n_samples, clumps = memberships.n_components, memberships.n_samples, np.ones(memberships.n_components)
+    workers(
+        lambda first, last: clumping(col_ptr, cols, n_samples, MAX_LAG, first, last, clumps),
+        n,
+        workers.part_of(n, len(cols)),
+    )
     return Columns(memberships.indptr, rows, col_ptr, cols, clumps)
 
 

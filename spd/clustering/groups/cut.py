@@ -7,14 +7,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.special import xlog1py, xlogy
 
-from spd.clustering.groups.columns import Columns, n_threads
-from spd.clustering.groups.kernels.join import join_one_by_one, join_wave, lay_out
+from spd.clustering.groups.columns import Columns
+from spd.clustering.groups.kernels.join import join_wave, lay_out
 from spd.clustering.groups.tree import Progress, Tree
+from spd.clustering.math.workers import Workers
 
 PER_REPORT = 4096
 """Joins of a wave that are decided between two reports of progress."""
-WORTH_THREADS = 20_000
-"""Active entries from which on the joins of a wave are shared between threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class TreeCut:
     q: Float64[np.ndarray, "n"]
 
 
-def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> TreeCut:
+def cut_tree(columns: Columns, tree: Tree, workers: Workers, progress: Progress) -> TreeCut:
     """Decide every join, wave by wave."""
     n, merges = columns.n, np.ascontiguousarray(tree.merges)
     m = len(merges)
@@ -46,35 +45,29 @@ def cut_tree(columns: Columns, tree: Tree, progress: Progress) -> TreeCut:
     s = columns.counts / columns.n_samples
     state = np.stack([np.ones(n), s, columns.n_samples * (xlogy(s, s) + xlog1py(1 - s, -s))], axis=1)
     p, q = np.ones(n), np.zeros(n)
-    marks = np.zeros((n_threads(), columns.n_samples), np.int32)
+    marks = np.zeros((workers.n_threads, columns.n_samples), np.int32)
     reason, share = np.zeros(m, np.int64), np.zeros(m)
     order = np.argsort(wave, kind="stable")
     starts = np.searchsorted(wave[order], np.arange(n_waves + 1))
     entry_ptr = np.concatenate([[0], np.cumsum(columns.counts[leaves])])
     entries = entry_ptr[bounds[:, 2]] - entry_ptr[bounds[:, 0]]
-    done = 0
-    for first, last in itertools.pairwise(starts):
+    layout = (columns.col_ptr, columns.cols, columns.n_samples, leaves, bounds, merges)
+
+    def decide(joins: np.ndarray) -> None:
+        workers.with_scratch(
+            lambda mark, first, last: join_wave(
+                *layout, joins[first:last], columns.clumps, state, p, q, mark, reason, share
+            ),
+            marks,
+            len(joins),
+            workers.part_of(len(joins), int(entries[joins].sum())),
+        )
+
+    for first, last in itertools.pairwise(starts.tolist()):
         for start in range(first, last, PER_REPORT):
-            joins = order[start : min(start + PER_REPORT, last)]
-            is_small = entries[joins].sum() < WORTH_THREADS
-            (join_one_by_one if is_small else join_wave)(
-                columns.col_ptr,
-                columns.cols,
-                columns.n_samples,
-                leaves,
-                bounds,
-                merges,
-                joins,
-                columns.clumps,
-                state,
-                p,
-                q,
-                marks,
-                reason,
-                share,
-            )
-            done += len(joins)
-            progress("joining groups", done, m)
+            stop = min(start + PER_REPORT, last)
+            decide(order[start:stop])
+            progress("joining groups", stop, m)
     group_of = np.arange(n)
     for (a, b), t in zip(merges[::-1].tolist(), range(m - 1, -1, -1), strict=True):
         if reason[t]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from spd.clustering.groups.columns import Columns, n_threads
+from spd.clustering.groups.columns import Columns
 from spd.clustering.groups.cut import TreeCut
 from spd.clustering.groups.kernels.firing import describe_groups, other_groups
 from spd.clustering.groups.kernels.join import NESTED, WITHIN
 from spd.clustering.groups.tree import Progress
+from spd.clustering.math.workers import Workers
 
 MIN_SECONDARY = (0.05, 0.1)
 """Shares of a component's activity, and of a group's firings, from which on the group is a secondary membership."""
@@ -52,7 +53,9 @@ def numbered(group_of: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
     return place[group]
 
 
-def describe(columns: Columns, cut: TreeCut, group_of: Int64[np.ndarray, "n"], progress: Progress) -> Description:
+def describe(
+    columns: Columns, cut: TreeCut, group_of: Int64[np.ndarray, "n"], workers: Workers, progress: Progress
+) -> Description:
     """Fit every group of two or more once more, to the end."""
     n, k = columns.n, int(group_of.max(initial=-1)) + 1
     members = np.argsort(group_of, kind="stable")
@@ -61,30 +64,26 @@ def describe(columns: Columns, cut: TreeCut, group_of: Int64[np.ndarray, "n"], p
     n_large = int((np.diff(group_ptr) > 1).sum())  # groups are numbered by size
     rate = cut.rate[members[group_ptr[:-1]]] if k else np.zeros(0)
     p, q, told, evidence = cut.p.copy(), cut.q.copy(), np.zeros(n), np.zeros(n)
-    marks = np.zeros((n_threads(), columns.n_samples), np.int32)
+    marks = np.zeros((workers.n_threads, columns.n_samples), np.int32)
     fired, n_fired = np.empty(int(entry_ptr[n_large]) if k else 0, np.int32), np.zeros(k, np.int64)
+    data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr, entry_ptr)
+
+    def fit_once_more(groups: np.ndarray) -> None:
+        workers.with_scratch(
+            lambda mark, first, last: describe_groups(
+                *data, groups[first:last], p, q, mark, rate, fired, n_fired, told, evidence
+            ),
+            marks,
+            len(groups),
+            workers.part_of(len(groups), int(entry_ptr[groups[-1] + 1] - entry_ptr[groups[0]])),
+        )
+
     first = 0
     while first < n_large:
         last = max(
             int(np.searchsorted(entry_ptr[: n_large + 1], entry_ptr[first] + MAX_ENTRIES, "right")) - 1, first + 1
         )
-        describe_groups(
-            columns.col_ptr,
-            columns.cols,
-            columns.n_samples,
-            members,
-            group_ptr,
-            entry_ptr,
-            np.arange(first, last),
-            p,
-            q,
-            marks,
-            rate,
-            fired,
-            n_fired,
-            told,
-            evidence,
-        )
+        fit_once_more(np.arange(first, last))
         progress("fitting groups", last, n_large)
         first = last
     fire_ptr, fires = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
@@ -104,7 +103,7 @@ def _by_sample(
 
 
 def secondary_memberships(
-    columns: Columns, group_of: Int64[np.ndarray, "n"], about: Description
+    columns: Columns, group_of: Int64[np.ndarray, "n"], about: Description, workers: Workers
 ) -> list[tuple[int, int, float]]:
     """(component, group, share of the component's activity) where another group of two or more fires, beyond chance, on
     samples on which the component is active and its own group does not fire; by component, the largest share first."""
@@ -115,20 +114,13 @@ def secondary_memberships(
     own = np.where(sizes[group_of] > 1, group_of, -1)
     found, share = np.full((n, SLOTS), -1, np.int64), np.zeros((n, SLOTS))
     fired_rate = about.n_fired / columns.n_samples
-    other_groups(
-        columns.col_ptr,
-        columns.cols,
-        own,
-        about.fire_ptr,
-        about.fires,
-        fired_rate,
-        *_rates_by_number(about),
-        columns.clumps,
-        np.zeros((n_threads(), 3, k), np.int32),
-        float(2 * np.log2(max(k, 2))),
-        MIN_SECONDARY,
-        found,
-        share,
+    data = (columns.col_ptr, columns.cols, own, about.fire_ptr, about.fires, fired_rate, *_rates_by_number(about))
+    limits = (float(2 * np.log2(max(k, 2))), MIN_SECONDARY)
+    workers.with_scratch(
+        lambda scratch, first, last: other_groups(*data, columns.clumps, scratch, *limits, first, last, found, share),
+        np.zeros((workers.n_threads, 3, k), np.int32),
+        n,
+        workers.part_of(n, len(columns.cols)),
     )
     return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
 

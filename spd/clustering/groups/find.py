@@ -26,7 +26,6 @@ from spd.clustering.groups.columns import (
     number_type,
     samples_of,
     taking_part,
-    using_threads,
 )
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import TreeCut, cut_tree
@@ -37,8 +36,10 @@ from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.math.sparse_rows import CHUNK
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, SPDError
+from spd.machine import available_cores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -98,27 +99,38 @@ def find_groups(
         )
     is_part = taking_part(memberships)
     part = memberships if is_part.all() else memberships.select(is_part)
-    with using_threads(n_threads):
-        columns = columns_of(part)
-        tree = affinity_tree(columns, report) if history is None else _tree_of(history, memberships.labels, is_part)
-        cut = cut_tree(columns, tree, report)
-        group_of = numbered(cut.group_of)
-        if n_resamples:
-            rng = np.random.default_rng([seed, 1])
-            group_of = numbered(stable_parts(part, group_of, n_resamples, rng, lambda draw: _groups_of(draw, report)))
-        about = describe(columns, cut, group_of, report)
-        groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of))
-        del columns  # as large as the memberships, and the control needs as much again
-        return replace(groups, control=_chance(part, group_of, seed, report)) if control else groups
+    workers = Workers(available_cores() if n_threads is None else max(1, n_threads))
+
+    def search(draw: Memberships) -> np.ndarray:
+        return _groups_of(draw, workers, report)
+
+    columns = columns_of(part, workers)
+    if history is None:
+        tree = affinity_tree(columns, workers, report)
+    else:
+        tree = _tree_of(history, memberships.labels, is_part)
+    cut = cut_tree(columns, tree, workers, report)
+    group_of = numbered(cut.group_of)
+    if n_resamples:
+        rng = np.random.default_rng([seed, 1])
+        group_of = numbered(stable_parts(part, group_of, n_resamples, rng, search))
+    about = describe(columns, cut, group_of, workers, report)
+    groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), workers)
+    del columns  # as large as the memberships, and the control needs as much again
+    if not control:
+        return groups
+    nothing = search(shifted(part, np.random.default_rng(seed), group_of))
+    return replace(groups, control=_count(nothing))
 
 
-def _groups_of(memberships: Memberships, report: Progress) -> np.ndarray:
+def _groups_of(memberships: Memberships, workers: Workers, report: Progress) -> np.ndarray:
     """(n,) the group of each component, named by one of it; one that takes no part is alone."""
     is_part = taking_part(memberships)
     part = np.flatnonzero(is_part)
-    columns = columns_of(memberships if is_part.all() else memberships.select(is_part))
+    columns = columns_of(memberships if is_part.all() else memberships.select(is_part), workers)
+    tree = affinity_tree(columns, workers, report)
     group_of = np.arange(len(is_part))
-    group_of[part] = part[cut_tree(columns, affinity_tree(columns, report), report).group_of]
+    group_of[part] = part[cut_tree(columns, tree, workers, report).group_of]
     return group_of
 
 
@@ -177,13 +189,12 @@ def shifted(
     return Memberships(row_ptr, rows, None, memberships.labels)
 
 
-def _chance(part: Memberships, group_of: Int64[np.ndarray, "n"], seed: int, report: Progress) -> Control:
-    nothing = shifted(part, np.random.default_rng(seed), group_of)
-    sizes = np.bincount(_groups_of(nothing, report), minlength=1)
+def _count(group_of: Int64[np.ndarray, "n"]) -> Control:
+    sizes = np.bincount(group_of, minlength=1)
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 
 
-def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found) -> Groups:
+def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, workers: Workers) -> Groups:
     """Everything in the numbering of all components: those that take no part are alone."""
     about, group_of = found.about, found.group_of
     n, k = memberships.n_components, len(about.rate)
@@ -199,7 +210,7 @@ def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found) -> Gro
     p, q, confidence = np.ones(n), np.zeros(n), np.ones(n)
     p[part], q[part] = about.p, about.q
     confidence[part] = confidence_of(*found)
-    secondary = secondary_memberships(found.columns, group_of, about)
+    secondary = secondary_memberships(found.columns, group_of, about, workers)
     joins, strength = _ordered_joins(found.tree, found.cut)
     return Groups(
         memberships.labels,

@@ -92,20 +92,19 @@ class Groups(GroupsRecord):
         Raises:
             SPDError: the memberships are of other components, or there is no such group.
         """
-        from spd.clustering.groups.columns import as_boolean, columns_of
+        from spd.clustering.groups.columns import as_boolean, samples_of
         from spd.clustering.groups.kernels.firing import firing_posterior
 
         inside = self.members(group)
         if memberships.labels != self.labels:
             raise SPDError("the memberships have other components than the groups")
-        columns = columns_of(as_boolean(memberships, None))
+        col_ptr, cols = samples_of(as_boolean(memberships, None))
+        posterior = np.zeros(memberships.n_samples)
         if len(inside) == 1:
-            posterior = np.zeros(columns.n_samples)
-            posterior[columns.cols[columns.col_ptr[inside[0]] : columns.col_ptr[inside[0] + 1]]] = 1.0
+            posterior[cols[col_ptr[inside[0]] : col_ptr[inside[0] + 1]]] = 1.0
             return posterior
-        posterior = np.empty(columns.n_samples)
         f, p, q = self.firing_rate[group], self.p_active[inside], self.p_noise[inside]
-        firing_posterior(columns.col_ptr, columns.cols, inside, f, p, q, posterior)
+        firing_posterior(col_ptr, cols, inside, f, p, q, posterior)
         return posterior
 
     def to_dataframe(self) -> "pd.DataFrame":

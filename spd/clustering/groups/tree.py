@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from spd.clustering.groups.columns import Columns, n_threads
+from spd.clustering.groups.columns import Columns
 from spd.clustering.groups.kernels.graph import UNIT, both_ways, count_pairs, pack
 from spd.clustering.groups.kernels.tree import average_linkage
+from spd.clustering.math.workers import Workers
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the steps done and the steps in all."""
@@ -39,22 +40,24 @@ class Tree:
     heights: Float64[np.ndarray, "m"]
 
 
-def affinity_tree(columns: Columns, progress: Progress, max_edges: int = MAX_EDGES) -> Tree:
+def affinity_tree(columns: Columns, workers: Workers, progress: Progress, max_edges: int = MAX_EDGES) -> Tree:
     """Average linkage; memory O(n + edges), no n x n matrix."""
     n = columns.n
     if n < 2:
         return Tree(np.zeros((0, 2), np.int64), np.zeros(0))
-    indptr, indices, weights = affinity_graph(columns, progress, max_edges)
+    indptr, indices, weights = affinity_graph(columns, workers, progress, max_edges)
     merges, heights = np.empty((n - 1, 2), np.int64), np.empty(n - 1)
     n_merges = average_linkage(indptr, indices, weights, merges, heights)
     return Tree(merges[:n_merges], heights[:n_merges] / UNIT)
 
 
-def affinity_graph(columns: Columns, progress: Progress, max_edges: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def affinity_graph(
+    columns: Columns, workers: Workers, progress: Progress, max_edges: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The graph of affinities that log2 n bits of evidence support, the largest where there are more than max_edges."""
     n = columns.n
     parts, histogram, n_kept, min_bin = [], np.zeros(BINS, np.int64), 0, 0
-    for high, low, weight in _pairs(columns, progress):
+    for high, low, weight in _pairs(columns, workers, progress):
         bins = _bins(weight)
         histogram += np.bincount(bins, minlength=BINS)
         parts.append(_select(high, low, weight, bins >= min_bin))
@@ -75,21 +78,32 @@ def affinity_graph(columns: Columns, progress: Progress, max_edges: int) -> tupl
     return indptr, indices, weights
 
 
-def _pairs(columns: Columns, progress: Progress) -> Iterator[Pairs]:
+def _pairs(columns: Columns, workers: Workers, progress: Progress) -> Iterator[Pairs]:
     """Blocks of (higher component, lower component, weight), one entry a pair with an affinity."""
     n = columns.n
-    scratch = np.zeros((n_threads(), 2, n), np.int32)
-    min_nats = float(np.log(n))
+    scratch = np.zeros((workers.n_threads, 2, n), np.int32)
     room = max(BLOCK_PAIRS, n)
     partner, weight = np.empty(room, np.int32), np.empty(room, np.int32)
+    data = (columns.indptr, columns.rows, columns.col_ptr, columns.cols, float(np.log(n)))
+
+    def count(start: int, n_found: np.ndarray) -> None:
+        n_entries = int(columns.col_ptr[start + len(n_found)] - columns.col_ptr[start])
+        workers.with_scratch(
+            lambda scratch, first, last: count_pairs(
+                *data, scratch, start, start + first, start + last, partner, weight, n_found
+            ),
+            scratch,
+            len(n_found),
+            workers.part_of(len(n_found), n_entries * len(columns.rows) // columns.n_samples),
+        )
+
     first = 1
     while first < n:
         last = min(first + BLOCK, n)
         while last - first > 1 and (last * (last - 1) - first * (first - 1)) // 2 > room:
             last = first + (last - first) // 2
         n_found = np.zeros(last - first, np.int64)
-        data = (columns.indptr, columns.rows, columns.col_ptr, columns.cols)
-        count_pairs(*data, first, last, min_nats, scratch, partner, weight, n_found)
+        count(first, n_found)
         high, low, packed = (np.empty(n_found.sum(), np.int32) for _ in range(3))
         pack(first, n_found, partner, weight, high, low, packed)
         yield high, low, packed

@@ -1,7 +1,13 @@
 """Threads for kernels that release the interpreter lock."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
+
+import numpy as np
+
+_MIN_WORK = 20_000
+_PARTS_A_THREAD = 16
 
 
 class Workers:
@@ -29,4 +35,29 @@ class Workers:
         except BaseException:
             for future in futures:  # on an interrupt what has not begun never does
                 future.cancel()
+            wait(futures)
             raise
+
+    def with_scratch(
+        self, task: Callable[[np.ndarray, int, int], object], scratch: np.ndarray, n: int, part: int
+    ) -> None:
+        """The same, where each part has one of the arrays `scratch[0]` .. `scratch[n_threads - 1]` for itself: the
+        task's first argument, as the last part has left it."""
+        free: SimpleQueue[np.ndarray] = SimpleQueue()
+        for array in scratch:
+            free.put(array)
+
+        def with_one(first: int, last: int) -> None:
+            array = free.get()
+            try:
+                task(array, first, last)
+            finally:
+                free.put(array)
+
+        self(with_one, n, part)
+
+    def part_of(self, n: int, work: int) -> int:
+        """How many of n steps make a part when they visit `work` array entries in all, evenly: so many that it is worth
+        a thread, and so few that all threads end at about the same time."""
+        n_parts = min(work // _MIN_WORK, _PARTS_A_THREAD * self.n_threads)
+        return max(1, -(-n // max(1, n_parts)))

@@ -2,7 +2,6 @@
 member."""
 
 import numpy as np
-from numba import get_thread_id, prange
 
 from spd.clustering.groups.kernels.fit import (
     FAR,
@@ -11,73 +10,66 @@ from spd.clustering.groups.kernels.fit import (
     fit,
     gather,
     logistic,
+    rates_of,
     shared_information,
 )
 from spd.clustering.groups.kernels.join import start_table
 from spd.clustering.math.kernels.jit import helper, kernel
 
-FIT_ROUNDS = 200
-MEMBER_ROUNDS = 20
+FIT_ROUNDS, MEMBER_ROUNDS = np.int64(200), np.int64(20)  # no literals: see join.ROUNDS
 
 
-@kernel(parallel=True)
+@kernel(nogil=True)
 def describe_groups(
-    col_ptr, cols, n_samples, members, group_ptr, entry_ptr, which, p, q, marks, rate, fired, n_fired, told, evidence
+    col_ptr,
+    cols,
+    n_samples,
+    members,
+    group_ptr,
+    entry_ptr,
+    which,
+    p,
+    q,
+    mark,
+    rate,
+    fired,
+    n_fired,
+    told,
+    evidence,
 ):
     """Fit the groups `which` of two or more once more, until nothing changes, and ask what each tells of its members.
 
     Args:
         members, group_ptr: the components of each group. entry_ptr: (k + 1,) their number of entries, summed up.
         p, q: (n,) in: where to start; out: probability of being active when the group fires, and when not.
-        marks: (threads, n_samples) int32, zeros.
-        rate: (k,) out. fired: (nnz,) out, group g's samples with a posterior above one half at entry_ptr[g];
-            n_fired: (k,) out.
+        mark: (n_samples,) int32, zeros, and zeros again afterwards.
+        rate: (k,) out. fired: (nnz,) out, group g's samples with a posterior above one half at entry_ptr[g], in no
+            order; n_fired: (k,) out, zeros.
         told: (n,) out: Theil's coefficient of a component and the firing as the rest of the group shows it.
         evidence: (n,) out: log likelihood ratio of that, in bits, less half log2 N.
     """
-    for y in prange(len(which)):
-        g = which[y]
+    for g in which:
         inside = members[group_ptr[g] : group_ptr[g + 1]]
-        _describe(
-            col_ptr,
-            cols,
-            n_samples,
-            inside,
-            p,
-            q,
-            marks[get_thread_id()],
-            rate[g : g + 1],
-            fired[entry_ptr[g] : entry_ptr[g + 1]],
-            n_fired[g : g + 1],
-            told,
-            evidence,
-        )
-
-
-@helper()
-def _describe(col_ptr, cols, n_samples, inside, p, q, mark, rate, fired, n_fired, told, evidence):
-    m, n_entries = len(inside), len(fired)
-    samples, seen, ptr = np.empty(n_entries, np.int32), np.empty(n_entries, np.int32), np.empty(m + 1, np.int64)
-    n_seen = gather(col_ptr, cols, inside, mark, samples, ptr, seen)
-    own_p, own_q = p[inside], q[inside]
-    tau, score = np.zeros(n_seen), np.empty(n_seen)
-    silent = add_scores(ptr, seen, 0, m, own_p, own_q, tau) + np.log(rate[0] / (1 - rate[0]))
-    for x in range(n_seen):
-        tau[x] = logistic(tau[x] + silent)
-    _, f, _ = fit(ptr, seen, n_seen, n_samples, FIT_ROUNDS, 1e-3, tau, logistic(silent), own_p, own_q, score)
-    rate[0] = f
-    count = 0
-    for x in range(n_seen):
-        if tau[x] > 0.5:
-            fired[count] = samples[x]
-            count += 1
-    n_fired[0] = count
-    fired[:count].sort()
-    score[:] = 0.0
-    silent = add_scores(ptr, seen, 0, m, own_p, own_q, score)
-    for a in range(m):
-        p[inside[a]], q[inside[a]] = own_p[a], own_q[a]
-        told[inside[a]], evidence[inside[a]] = _member(ptr, seen, a, n_samples, own_p[a], own_q[a], score, silent)
+        m, n_entries = len(inside), entry_ptr[g + 1] - entry_ptr[g]
+        samples, seen, ptr = np.empty(n_entries, np.int32), np.empty(n_entries, np.int32), np.empty(m + 1, np.int64)
+        n_seen = gather(col_ptr, cols, inside, mark, samples, ptr, seen)
+        own_p, own_q = rates_of(inside, p, q)
+        tau, score = np.zeros(n_seen), np.empty(n_seen)
+        silent = add_scores(ptr, seen, own_p, own_q, tau) + np.log(rate[g] / (1 - rate[g]))
+        for x in range(n_seen):
+            tau[x] = logistic(tau[x] + silent)
+        _, f, _ = fit(ptr, seen, n_seen, n_samples, FIT_ROUNDS, 1e-3, tau, logistic(silent), own_p, own_q, score)
+        rate[g] = f
+        for x in range(n_seen):
+            score[x] = 0.0
+            if tau[x] > 0.5:
+                fired[entry_ptr[g] + n_fired[g]] = samples[x]
+                n_fired[g] += 1
+        silent = add_scores(ptr, seen, own_p, own_q, score)
+        for a in range(m):
+            i = inside[a]
+            p[i], q[i] = own_p[a], own_q[a]
+            told[i], evidence[i] = _member(ptr, seen, a, n_samples, own_p[a], own_q[a], score, silent)
 
 
 @helper()
@@ -88,8 +80,9 @@ def _member(ptr, seen, a, n_samples, p, q, score, silent):
     """
     n_seen, n_active = len(score), ptr[a + 1] - ptr[a]
     weight, own_silent = np.log(p / (1 - p)) - np.log(q / (1 - q)), np.log(1 - p) - np.log(1 - q)
-    is_active, rest = np.full(n_seen, np.exp(-FAR)), np.empty(n_seen)
+    is_active, rest = np.empty(n_seen), np.empty(n_seen)
     for x in range(n_seen):
+        is_active[x] = np.exp(-FAR)
         rest[x] = score[x] + silent - own_silent
     for e in range(ptr[a], ptr[a + 1]):
         is_active[seen[e]] = np.exp(FAR)
@@ -110,7 +103,7 @@ def _member(ptr, seen, a, n_samples, p, q, score, silent):
     return shared[1], (nats - alone - apart) / np.log(2.0) - 0.5 * np.log2(n_samples)
 
 
-@kernel(parallel=True)
+@kernel()
 def firing_posterior(col_ptr, cols, inside, f, p, q, posterior):
     """posterior (n_samples,) of one group's firing on every sample, given f and its members' p and q."""
     silent = np.log(f / (1 - f))
@@ -121,15 +114,30 @@ def firing_posterior(col_ptr, cols, inside, f, p, q, posterior):
         weight = np.log(p[a] / (1 - p[a])) - np.log(q[a] / (1 - q[a]))
         for e in range(col_ptr[inside[a]], col_ptr[inside[a] + 1]):
             posterior[cols[e]] += weight
-    for t in prange(len(posterior)):
+    for t in range(len(posterior)):
         posterior[t] = logistic(posterior[t])
 
 
-@kernel(parallel=True)
+@kernel(nogil=True)
 def other_groups(
-    col_ptr, cols, group_of, fire_ptr, fires, rate, bin_of, rates, clumps, scratch, limit, min_shares, found, share
+    col_ptr,
+    cols,
+    group_of,
+    fire_ptr,
+    fires,
+    rate,
+    bin_of,
+    rates,
+    clumps,
+    scratch,
+    limit,
+    min_shares,
+    first,
+    last,
+    found,
+    share,
 ):
-    """Which other groups fire where a component is active though its own group does not fire.
+    """Which other groups fire where a component, one of first .. last - 1, is active though its own group does not.
 
     By chance another group fires there as often as at all; or as often as where the component is active with its own
     group (the firings of some groups are correlated, and some firings of the own group are missed); or as often as on
@@ -139,15 +147,15 @@ def other_groups(
         fire_ptr, fires: the groups that fire on each sample. rate: (k,) share of the samples on which a group fires.
         bin_of: (most groups on a sample + 1,) bin of a number of groups. rates: (k, bins) share of the samples on which
             a group fires, by the bin of the number of other groups that fire there.
-        clumps: (n,) how many successive samples count as one. scratch: (threads, 3, k) int32, zeros. limit: bits of
-            evidence needed. min_shares: of the component's activity, and of the other group's firings.
+        clumps: (n,) how many successive samples count as one. scratch: (3, k) int32, two rows of zeros, and zeros
+            again afterwards. limit: bits of evidence needed. min_shares: of the component's activity, and of the other
+            group's firings.
         found, share: (n, slots) out: groups, -1 where there is none, and the share of the component's activity that
             falls on their firings beyond chance, the largest first.
     """
     slots, n_samples = found.shape[1], len(fire_ptr) - 1
-    for i in prange(len(col_ptr) - 1):
-        thread = get_thread_id()
-        count, with_own, touched = scratch[thread, 0], scratch[thread, 1], scratch[thread, 2]
+    count, with_own, touched = scratch[0], scratch[1], scratch[2]
+    for i in range(first, last):
         n_touched, n_left, own = 0, 0, group_of[i]
         n_active = col_ptr[i + 1] - col_ptr[i]
         needed = limit * clumps[i] * 0.6931471805599453

@@ -45,11 +45,20 @@ def gather(col_ptr, cols, members, mark, samples, ptr, seen):
 
 
 @helper()
-def add_scores(ptr, seen, first, last, p, q, score):
-    """score (n_seen,) plus log likelihood ratio (fires : does not) of components first .. last - 1 being active where
-    they are, relative to all of them being silent; returns the ratio of all of them being silent."""
+def rates_of(members, p, q):
+    """(p, q) of the members, copied."""
+    own_p, own_q = np.empty(len(members)), np.empty(len(members))
+    for a in range(len(members)):
+        own_p[a], own_q[a] = p[members[a]], q[members[a]]
+    return own_p, own_q
+
+
+@helper()
+def add_scores(ptr, seen, p, q, score):
+    """score (n_seen,) plus log likelihood ratio (fires : does not) of components (of which p and q are given) being
+    active where they are, relative to all of them being silent; returns the ratio of all of them being silent."""
     silent = 0.0
-    for a in range(first, last):
+    for a in range(len(p)):
         w = np.log(p[a] / (1 - p[a])) - np.log(q[a] / (1 - q[a]))
         silent += np.log(1 - p[a]) - np.log(1 - q[a])
         for e in range(ptr[a], ptr[a + 1]):
@@ -84,7 +93,10 @@ def fit(ptr, seen, n_seen, n_samples, rounds, tolerance, tau, tau_silent, p, q, 
     n_silent = float(n_samples - n_seen)
     f, last, nats = 0.5, -np.inf, -np.inf
     for _ in range(rounds):
-        n1 = n_silent * tau_silent + tau[:n_seen].sum()
+        n1 = 0.0
+        for x in range(n_seen):
+            n1 += tau[x]
+        n1 += n_silent * tau_silent
         n0 = n_samples - n1
         f = (n1 + PRIOR) / (n_samples + 2 * PRIOR)
         base1, base0, nats = np.log(f), np.log(1 - f), 0.0

@@ -8,7 +8,6 @@ would have it, whatever their rates. Affinities are whole numbers of 2^-30, so t
 """
 
 import numpy as np
-from numba import prange
 
 from spd.clustering.math.kernels.jit import helper, kernel
 
@@ -27,25 +26,26 @@ def add_to_columns(first, row_ptr, rows, place, cols):
             place[i] += 1
 
 
-@kernel(parallel=True)
-def clumping(col_ptr, cols, n_samples, max_lag, factor):
-    """factor (n,): how many successive samples count as one, for two components that clump as this one does.
+@kernel(nogil=True)
+def clumping(col_ptr, cols, n_samples, max_lag, first, last, factor):
+    """factor (n,), of components first .. last - 1: how many successive samples count as one, for two components that
+    clump as this one does.
 
     1 + 2 sum of the squared autocorrelations up to max_lag: by so much the variance of the number of joint activations
     of two independent series is larger than without autocorrelation (Bartlett 1935).
     """
-    for i in prange(len(col_ptr) - 1):
-        first, last = col_ptr[i], col_ptr[i + 1]
+    for i in range(first, last):
+        end, n_active = col_ptr[i + 1], col_ptr[i + 1] - col_ptr[i]
         count = np.zeros(max_lag + 1)
-        for e in range(first, last):
+        for e in range(col_ptr[i], end):
             x = e + 1
-            while x < last and cols[x] - cols[e] <= max_lag:
+            while x < end and cols[x] - cols[e] <= max_lag:
                 count[cols[x] - cols[e]] += 1
                 x += 1
-        total, rate = 1.0, (last - first) / n_samples
+        total, rate = 1.0, n_active / n_samples
         for lag in range(1, max_lag + 1):
             if 0 < rate < 1:
-                correlation = (count[lag] / (last - first) - rate) / (1 - rate)
+                correlation = (count[lag] / n_active - rate) / (1 - rate)
                 total += 2 * max(correlation, 0.0) ** 2
         factor[i] = total
 
@@ -65,55 +65,53 @@ def affinity(c, a, b, n, min_nats):
 
 
 @helper(inline="always")
-def place_of(i, first):
-    """Where component i's room begins: before it each component from `first` on has room for all lower ones."""
-    return (i * (i - 1) - first * (first - 1)) // 2
+def place_of(i, start):
+    """Where component i's room begins: before it each component from `start` on has room for all lower ones."""
+    return (i * (i - 1) - start * (start - 1)) // 2
 
 
-@kernel(parallel=True)
-def count_pairs(row_ptr, rows, col_ptr, cols, first, last, min_nats, scratch, partner, weight, n_found):
+@kernel(nogil=True)
+def count_pairs(row_ptr, rows, col_ptr, cols, min_nats, scratch, start, first, last, partner, weight, n_found):
     """The pairs of components first .. last - 1 with lower ones that have an affinity.
 
     Args:
         row_ptr, rows: the components of each sample, ascending; col_ptr, cols: the samples of each component.
-        scratch: (lanes, 2, n) int32, zeros, and zeros again afterwards; each lane is counted by one thread.
-        partner, weight: int32 out, room for all lower ones: those of component i from `place_of(i, first)` on.
-        n_found: (last - first,) int64 out: how many.
+        scratch: (2, n) int32, a row of zeros, and zeros again afterwards.
+        start: component to which the first place of `partner`, `weight` and `n_found` belongs.
+        partner, weight: int32 out, room for all lower ones: those of component i from `place_of(i, start)` on.
+        n_found: int64 out: how many.
     """
-    n_samples, n_lanes = float(len(row_ptr) - 1), len(scratch)
-    for lane in prange(n_lanes):
-        count, touched = scratch[lane, 0], scratch[lane, 1]
-        for i in range(first + lane, last, n_lanes):
-            n_touched = 0
-            for e in range(col_ptr[i], col_ptr[i + 1]):
-                x = row_ptr[cols[e]]
-                while rows[x] < i:
-                    j = rows[x]
-                    if count[j] == 0:
-                        touched[n_touched] = j
-                        n_touched += 1
-                    count[j] += 1
-                    x += 1
-            a, place = float(col_ptr[i + 1] - col_ptr[i]), place_of(i, first)
-            start = place
-            for x in range(n_touched):
-                j = touched[x]
-                value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_nats)
-                count[j] = 0
-                if value > 0:
-                    partner[place], weight[place] = j, max(round(value * UNIT), 1)
-                    place += 1
-            n_found[i - first] = place - start
+    n_samples, count, touched = float(len(row_ptr) - 1), scratch[0], scratch[1]
+    for i in range(first, last):
+        n_touched = 0
+        for e in range(col_ptr[i], col_ptr[i + 1]):
+            x = row_ptr[cols[e]]
+            while rows[x] < i:
+                j = rows[x]
+                if count[j] == 0:
+                    touched[n_touched] = j
+                    n_touched += 1
+                count[j] += 1
+                x += 1
+        a, place = float(col_ptr[i + 1] - col_ptr[i]), place_of(i, start)
+        for x in range(n_touched):
+            j = touched[x]
+            value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_nats)
+            count[j] = 0
+            if value > 0:
+                partner[place], weight[place] = j, max(round(value * UNIT), 1)
+                place += 1
+        n_found[i - start] = place - place_of(i, start)
 
 
 @kernel()
-def pack(first, n_found, partner, weight, high, low, packed):
+def pack(start, n_found, partner, weight, high, low, packed):
     """What count_pairs found, without gaps: the components (high, low) of each pair, and its weight."""
     y = 0
     for k in range(len(n_found)):
-        start = place_of(first + k, first)
-        for x in range(start, start + n_found[k]):
-            high[y], low[y], packed[y] = first + k, partner[x], weight[x]
+        place = place_of(start + k, start)
+        for x in range(place, place + n_found[k]):
+            high[y], low[y], packed[y] = start + k, partner[x], weight[x]
             y += 1
 
 

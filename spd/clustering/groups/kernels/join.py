@@ -5,10 +5,9 @@ to its own components only, so the result does not depend on the number of threa
 """
 
 import numpy as np
-from numba import get_thread_id, prange
 
 from spd.clustering.groups.kernels.bits import entropy
-from spd.clustering.groups.kernels.fit import FAR, add_scores, couple, fit, gather, shared_information
+from spd.clustering.groups.kernels.fit import FAR, add_scores, couple, fit, gather, rates_of, shared_information
 from spd.clustering.math.kernels.jit import helper, kernel
 
 PAIR, SINGLE, CODE, SHARE = 1, 2, 3, 4
@@ -21,7 +20,8 @@ other."""
 NESTED, WITHIN = 2 / 3, 0.9
 """Nested: of the inner group's firings at least the share WITHIN lie within the outer's, joint ones are fewer than the
 share NESTED of all, and given both firings no component tells of the other group's."""
-ROUNDS = 60
+ROUNDS = np.int64(60)
+"""Rounds of EM at most. No literal: numba compiles a function once more for each literal that it is called with."""
 
 
 @kernel()
@@ -36,8 +36,11 @@ def lay_out(merges, n, leaves, bounds, wave):
     Returns:
         number of waves.
     """
-    follows, last, size = np.full(n, -1), np.arange(n), np.ones(n, np.int64)
-    is_head, depth, n_waves = np.ones(n, np.bool_), np.zeros(n, np.int64), 0
+    follows, last, size = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    depth, position, is_head = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.bool_)
+    for i in range(n):
+        follows[i], last[i], size[i], depth[i], is_head[i] = -1, i, 1, 0, True
+    n_waves = 0
     for t in range(len(merges)):
         a, b = merges[t, 0], merges[t, 1]
         follows[last[a]] = b
@@ -46,7 +49,7 @@ def lay_out(merges, n, leaves, bounds, wave):
         wave[t] = max(depth[a], depth[b])
         depth[a] = wave[t] + 1
         n_waves = max(n_waves, depth[a])
-    place, position = 0, np.empty(n, np.int64)
+    place = 0
     for head in range(n):
         i = head if is_head[head] else -1
         while i >= 0:
@@ -61,38 +64,26 @@ def lay_out(merges, n, leaves, bounds, wave):
     return n_waves
 
 
-@kernel(parallel=True)
-def join_wave(col_ptr, cols, n_samples, leaves, bounds, merges, wave, clumps, state, p, q, marks, reason, share):
+@kernel(nogil=True)
+def join_wave(col_ptr, cols, n_samples, leaves, bounds, merges, wave, clumps, state, p, q, mark, reason, share):
     """Decide the joins `wave` (their numbers), none of which meets another.
 
     Args:
         clumps: (n,) how many successive samples count as one for a component.
         state: (n, 3) by a group's least component: 1 while all joins that made it were made; its rate f; its log
-            likelihood in nats. p, q: (n,) of its components. marks: (threads, n_samples) int32, zeros.
+            likelihood in nats. p, q: (n,) of its components.
+        mark: (n_samples,) int32, zeros, and zeros again afterwards.
         reason: (m,) out: why joined, 0 where not. share: (m,) out: Theil's coefficient, 0 where not asked.
     """
-    for x in prange(len(wave)):
-        mark = marks[get_thread_id()]
-        t = wave[x]
-        _join(col_ptr, cols, n_samples, leaves, bounds[t], merges[t], clumps, state, p, q, mark, reason, share, t)
-
-
-@kernel()
-def join_one_by_one(col_ptr, cols, n_samples, leaves, bounds, merges, wave, clumps, state, p, q, marks, reason, share):
-    """The same in one thread: for waves that are done before others would have begun."""
     for t in wave:
-        _join(col_ptr, cols, n_samples, leaves, bounds[t], merges[t], clumps, state, p, q, marks[0], reason, share, t)
-
-
-@helper()
-def _join(col_ptr, cols, n_samples, leaves, bounds, pair, clumps, state, p, q, mark, reason, share, t):
-    a, b = pair[0], pair[1]
-    if state[a, 0] > 0 and state[b, 0] > 0:
-        members, n_left = leaves[bounds[0] : bounds[2]], bounds[1] - bounds[0]
-        reason[t], share[t] = _decide(col_ptr, cols, n_samples, members, n_left, state[a], state[b], clumps, p, q, mark)
-        state[a, 0] = 1.0 if reason[t] else 0.0
-    else:
-        state[a, 0] = 0.0
+        a, b = merges[t, 0], merges[t, 1]
+        if state[a, 0] > 0 and state[b, 0] > 0:
+            members, n_left = leaves[bounds[t, 0] : bounds[t, 2]], bounds[t, 1] - bounds[t, 0]
+            left, right = state[a], state[b]
+            reason[t], share[t] = _decide(col_ptr, cols, n_samples, members, n_left, left, right, clumps, p, q, mark)
+            state[a, 0] = 1.0 if reason[t] else 0.0
+        else:
+            state[a, 0] = 0.0
 
 
 @helper()
@@ -105,19 +96,19 @@ def _decide(col_ptr, cols, n_samples, members, n_left, left, right, clumps, p, q
     samples, seen = np.empty(n_entries, np.int32), np.empty(n_entries, np.int32)
     ptr = np.empty(m + 1, np.int64)
     n_seen = gather(col_ptr, cols, members, mark, samples, ptr, seen)
-    own_p, own_q = p[members], q[members]
-    ea, eb = np.zeros(n_seen), np.zeros(n_seen)
-    ea_silent, cut_a = _ratios(ptr, seen, 0, n_left, own_p, own_q, ea)
-    eb_silent, cut_b = _ratios(ptr, seen, n_left, m, own_p, own_q, eb)
+    own_p, own_q = rates_of(members, p, q)
+    ea, eb, ptr_a, ptr_b = np.zeros(n_seen), np.zeros(n_seen), ptr[: n_left + 1], ptr[n_left:]
+    ea_silent, cut_a = _ratios(ptr_a, seen, own_p[:n_left], own_q[:n_left], ea)
+    eb_silent, cut_b = _ratios(ptr_b, seen, own_p[n_left:], own_q[n_left:], eb)
     table, told = np.empty(4), np.empty(4)
     start_table(ea, eb, n_samples, table)
     nats = couple(ea, eb, n_seen, ea_silent, eb_silent, n_samples, ROUNDS, table)
-    nats += cut_a + cut_b + _baseline(ptr, 0, n_left, own_q, n_samples) + _baseline(ptr, n_left, m, own_q, n_samples)
+    nats += cut_a + cut_b + _baseline(ptr_a, own_q[:n_left], n_samples) + _baseline(ptr_b, own_q[n_left:], n_samples)
     shared_information(table, told)
     if told[1] < MIN_SHARE:
         return 0, told[1]
     half, bit = 0.5 * np.log2(n_samples), np.log(2.0)
-    clumping = np.sqrt(clumps[members[:n_left]].mean() * clumps[members[n_left:]].mean())
+    clumping = np.sqrt(_mean(clumps, members[:n_left]) * _mean(clumps, members[n_left:]))
     needed = np.log2(n) * (2 * clumping - 1)
     related = (nats - left[2] - right[2]) / bit - half
     is_single = n_left == 1 or m - n_left == 1
@@ -151,34 +142,41 @@ def _decide(col_ptr, cols, n_samples, members, n_left, left, right, clumps, p, q
 
 
 @helper()
-def _ratios(ptr, seen, first, last, p, q, ratio):
-    """ratio (n_seen,): likelihood ratios of a group's firing, at most e^FAR.
+def _mean(values, which):
+    total = 0.0
+    for i in which:
+        total += values[i]
+    return total / len(which)
+
+
+@helper()
+def _ratios(ptr, seen, p, q, ratio):
+    """ratio (n_seen,), in: zeros; out: likelihood ratios of a group's firing, at most e^FAR.
 
     Returns:
         (that of a sample on which the group is silent, the nats cut off, which count in full where it surely fires).
     """
-    if last - first == 1:
-        ratio[:] = -FAR
-        for e in range(ptr[first], ptr[last]):
-            ratio[seen[e]] = FAR
+    if len(p) == 1:
         silent = -FAR
+        for e in range(ptr[0], ptr[1]):
+            ratio[seen[e]] = 2 * FAR
     else:
-        silent = add_scores(ptr, seen, first, last, p, q, ratio)
-        ratio += silent
+        silent = add_scores(ptr, seen, p, q, ratio)
     cut_off = 0.0
     for x in range(len(ratio)):
-        cut_off += max(ratio[x] - FAR, 0.0)
-        ratio[x] = np.exp(min(max(ratio[x], -FAR), FAR))
+        r = ratio[x] + silent
+        cut_off += max(r - FAR, 0.0)
+        ratio[x] = np.exp(min(max(r, -FAR), FAR))
     return np.exp(min(max(silent, -FAR), FAR)), cut_off
 
 
 @helper()
-def _baseline(ptr, first, last, q, n_samples):
+def _baseline(ptr, q, n_samples):
     """Log likelihood of a group's activity if it never fired: what `couple` counts from."""
     nats = 0.0
-    for a in range(first, last):
+    for a in range(len(q)):
         count = ptr[a + 1] - ptr[a]
-        if last - first == 1:
+        if len(q) == 1:
             nats -= FAR * count
         else:
             nats += n_samples * np.log(1 - q[a]) + count * np.log(q[a] / (1 - q[a]))
@@ -206,25 +204,27 @@ def _tells_more(ptr, seen, n_left, n_seen, n_samples, ea, eb, ea_silent, eb_sile
     """Whether some component depends on the other group's firing even where its own group's is given: two more
     parameters pay for themselves. So it is in a group whose members join at different strengths of its firing,
     wherever it is cut."""
-    states, total, count = np.empty((4, n_seen)), np.empty(4), np.empty(4)
-    n_silent = float(n_samples - n_seen)
+    states, total, count = np.empty((n_seen + 1, 4)), np.zeros(4), np.empty(4)
     for x in range(n_seen + 1):
         a, b = (ea[x], eb[x]) if x < n_seen else (ea_silent, eb_silent)
-        total[0], total[1], total[2], total[3] = table[0] * a * b, table[1] * a, table[2] * b, table[3]
-        u = total.sum()
+        u11, u10, u01, u00 = table[0] * a * b, table[1] * a, table[2] * b, table[3]
+        u = u11 + u10 + u01 + u00
         if x < n_seen:
-            states[:, x] = total / u
+            states[x, 0], states[x, 1], states[x, 2], states[x, 3] = u11 / u, u10 / u, u01 / u, u00 / u
         else:
-            total *= n_silent / u
-    for k in range(4):
-        total[k] += states[k].sum()
+            share = (n_samples - n_seen) / u
+            states[x, 0], states[x, 1], states[x, 2], states[x, 3] = u11 * share, u10 * share, u01 * share, u00 * share
+        for k in range(4):
+            total[k] += states[x, k]
     for a in range(len(ptr) - 1):
         count[:] = 0.0
         for e in range(ptr[a], ptr[a + 1]):
             for k in range(4):
-                count[k] += states[k, seen[e]]
+                count[k] += states[seen[e], k]
         other = 1 if a < n_left else 2  # the state that differs from "both" in the other group's firing
-        bits = _merged_bits(count, total, 0, other) + _merged_bits(count, total, 3 - other, 3)
+        bits = 0.0
+        for k in range(0, 4 - other, 3 - other):  # 0, 3 - other
+            bits += _merged_bits(count, total, k, k + other)
         if bits > 2 * half:
             return True
     return False

@@ -70,11 +70,15 @@ def average_linkage(indptr, indices, weights, merges, heights):
         heights: (n - 1,) out: their mean affinity, in the units of the weights.
     """
     n = len(indptr) - 1
-    parent, size = np.arange(n), np.ones(n, np.int64)
-    first, last, follows = np.arange(n), np.arange(n), np.full(n, -1)
-    start, length = indptr[:-1].copy(), np.diff(indptr)
-    total, touched = np.zeros(n, np.int64), np.empty(n, np.int64)
-    chain, n_chain, n_merges = np.empty(n + 1, np.int64), 0, 0
+    parent, size = np.empty(n, np.int64), np.empty(n, np.int64)
+    total, touched = np.empty(n, np.int64), np.empty(n, np.int64)
+    first, last, follows = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    start, length, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n + 1, np.int64)
+    for i in range(n):
+        parent[i], size[i], total[i] = i, 1, 0
+        first[i], last[i], follows[i] = i, i, -1
+        start[i], length[i] = indptr[i], indptr[i + 1] - indptr[i]
+    n_chain, n_merges = 0, 0
     for seed in range(n):
         while parent[seed] == seed:
             if n_chain == 0:
