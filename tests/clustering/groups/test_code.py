@@ -12,6 +12,7 @@ from spd.clustering.groups.columns import columns_of
 from spd.clustering.groups.kernels.graph import UNIT
 from spd.clustering.groups.kernels.tree import average_linkage
 from spd.clustering.groups.tree import BINS, affinity_graph
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from tests.clustering.groups.data import planted
 
@@ -83,7 +84,9 @@ def test_the_graph_holds_the_largest_affinities(max_edges, monkeypatch):
     fits = [b for b in range(BINS) if ((bins >= b) & (expected > 0)).sum() <= max_edges]
     expected[bins < (fits[0] if fits else BINS - 1)] = 0
     memberships = Memberships.from_activations(x, [f"component:{i}" for i in range(x.shape[1])], None)
-    indptr, indices, weights = affinity_graph(columns_of(memberships), lambda *_: None, max_edges)
+    indptr, indices, weights = affinity_graph(
+        columns_of(memberships, Workers(1)), Workers(2), lambda *_: None, max_edges
+    )
     graph = np.zeros_like(expected)
     for i in range(len(expected)):
         graph[i, indices[indptr[i] : indptr[i + 1]]] = weights[indptr[i] : indptr[i + 1]] / UNIT

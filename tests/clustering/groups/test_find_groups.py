@@ -1,11 +1,13 @@
 """find_groups against its plain twin, on planted groups, on nothing, and on what is hardly data."""
 
-import numba
+import threading
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from spd.clustering.groups import find_groups, shifted
+from spd.clustering.groups import cut, find_groups, shifted
+from spd.clustering.math import workers
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
@@ -85,14 +87,27 @@ def test_bursts_that_overlap_by_chance_are_no_group():
     assert find_groups(x, control=False).n_groups == 6
 
 
-def test_it_does_not_depend_on_the_number_of_threads_or_on_the_seed():
+def test_it_does_not_depend_on_the_number_of_threads_or_on_the_seed(monkeypatch):
     x, _ = planted(2, n_groups=40)
-    n_threads = numba.get_num_threads()
-    one, other = find_groups(x, seed=0), find_groups(x, seed=1, n_threads=1)
-    assert numba.get_num_threads() == n_threads  # left as it was
-    for name in ("group_of", "firing_rate", "p_active", "p_noise", "confidence", "joins", "strength"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert one.secondary == other.secondary
+    x[:, 0] |= x[:, 1]  # active with two groups
+    one = find_groups(x, seed=0)
+    assert one.secondary
+    monkeypatch.setattr(workers, "_MIN_WORK", 10)
+    join_wave, used = cut.join_wave, set()
+
+    def join(*arguments):
+        used.add(threading.current_thread())
+        join_wave(*arguments)
+
+    monkeypatch.setattr(cut, "join_wave", join)
+    for n_threads in (1, 2, 4):
+        used.clear()
+        other = find_groups(x, seed=1, n_threads=n_threads)
+        assert len(used - {threading.main_thread()}) <= n_threads
+        assert (n_threads > 1) == (used != {threading.main_thread()})
+        for name in ("group_of", "firing_rate", "p_active", "p_noise", "confidence", "joins", "strength"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert one.secondary == other.secondary
 
 
 def test_it_does_not_depend_on_the_order_of_the_columns():
