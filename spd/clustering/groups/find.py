@@ -119,8 +119,8 @@ def find_groups(
     del columns  # as large as the memberships, and the control needs as much again
     if not control:
         return groups
-    nothing = search(shifted(part, np.random.default_rng(seed), group_of))
-    return replace(groups, control=_count(nothing))
+    by_chance = search(shifted(part, np.random.default_rng(seed), group_of))
+    return replace(groups, control=_control_of(by_chance))
 
 
 def _groups_of(memberships: Memberships, workers: Workers, report: Progress) -> np.ndarray:
@@ -189,7 +189,7 @@ def shifted(
     return Memberships(row_ptr, rows, None, memberships.labels)
 
 
-def _count(group_of: Int64[np.ndarray, "n"]) -> Control:
+def _control_of(group_of: Int64[np.ndarray, "n"]) -> Control:
     sizes = np.bincount(group_of, minlength=1)
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 

@@ -89,8 +89,8 @@ def _pairs(columns: Columns, workers: Workers, progress: Progress) -> Iterator[P
     def count(start: int, n_found: np.ndarray) -> None:
         n_entries = int(columns.col_ptr[start + len(n_found)] - columns.col_ptr[start])
         workers.with_scratch(
-            lambda scratch, first, last: count_pairs(
-                *data, scratch, start, start + first, start + last, partner, weight, n_found
+            lambda own, first, last: count_pairs(
+                *data, own, start, start + first, start + last, partner, weight, n_found
             ),
             scratch,
             len(n_found),

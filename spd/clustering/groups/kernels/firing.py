@@ -21,21 +21,7 @@ FIT_ROUNDS, MEMBER_ROUNDS = np.int64(200), np.int64(20)  # no literals: see join
 
 @kernel(nogil=True)
 def describe_groups(
-    col_ptr,
-    cols,
-    n_samples,
-    members,
-    group_ptr,
-    entry_ptr,
-    which,
-    p,
-    q,
-    mark,
-    rate,
-    fired,
-    n_fired,
-    told,
-    evidence,
+    col_ptr, cols, n_samples, members, group_ptr, entry_ptr, which, p, q, mark, rate, fired, n_fired, told, evidence
 ):
     """Fit the groups `which` of two or more once more, until nothing changes, and ask what each tells of its members.
 
