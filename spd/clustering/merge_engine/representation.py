@@ -5,6 +5,7 @@ of activity. Soft memberships are always sparse rows.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _count_samples(state: State, workers: Workers) -> None:
     part = max(64, -(-n // (8 * workers.n_threads)))
     for begin in range(0, n_samples, step):
         end = min(n_samples, begin + step)
-        workers(lambda first, last, end=end: first_counts.count_upper_rows(state, places, first, last, end), n, part)
+        workers(partial(first_counts.count_upper_rows, state, places, end), n, part)
 
 
 def block_samples(n: int, n_samples: int, n_entries: int) -> int:

@@ -17,7 +17,7 @@ _STEP = 8
 
 
 @kernel(nogil=True)
-def count_upper_rows(state, places, first, last, end):
+def count_upper_rows(state, places, end, first, last):
     """rows[p, q] += c_pq for p in first .. last - 1 and q > p, of the samples seg_samples[places[p]] .. end - 1; each
     place moves behind them. For single components, in ascending rows of samples.
     """
