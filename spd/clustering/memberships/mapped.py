@@ -70,15 +70,16 @@ class MappedRows(Rows):
         wanted = rows or (0, self.n_rows)
         for part in self._parts:
             start, stop = (min(max(row - first_row, 0), part.n_samples) for row in wanted)
-            indptr = indptr_of(part.lengths()) if start < stop else np.zeros(1, np.int64)
-            for first, last in row_chunks(indptr[start : stop + 1]):
-                first, last = first + start, last + start
-                low, high = int(indptr[first]), int(indptr[last])
+            lengths = part.lengths() if start < stop else np.zeros(0, np.int32)
+            n_before = int(lengths[:start].sum(dtype=np.int64))
+            indptr = indptr_of(lengths[start:stop])
+            for first, last in row_chunks(indptr):
+                low, high = n_before + int(indptr[first]), n_before + int(indptr[last])
                 indices = part.files["indices"].read(low, high)
                 values = part.files["values"].read(low, high) if part.is_soft else None
-                starts = indptr[first : last + 1] - low
+                starts = indptr[first : last + 1] - indptr[first]
                 self._check([part], starts, indices, values)
-                yield self._wanted(first_row + first, starts, indices, values)
+                yield self._wanted(first_row + start + first, starts, indices, values)
             first_row += part.n_samples
 
     def digest(self) -> bytes:

@@ -12,8 +12,9 @@ from spd.clustering.merge_engine.join_large import join_large
 from spd.clustering.merge_engine.kernels import advance, bounds, mcmc
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
+from spd.clustering.merge_engine.own_samples import make_samples
 from spd.clustering.merge_engine.ranks import ALONE, KernelSums, Ranks, from_first, of_all, own_samples
-from spd.clustering.merge_engine.representation import Plan, choose, count_rows, fill_rows, first_rows, make_samples
+from spd.clustering.merge_engine.representation import Plan, choose, count_rows, fill_rows, first_rows
 from spd.errors import LostRankError
 
 COMPACT_AT = 0.5
@@ -76,7 +77,9 @@ class MergeEngine:
         self._is_moving = False
         shared: np.ndarray = np.zeros(n + kernel.SHARED_NUMBERS, plan.dtype)
         self._kernel_sums = KernelSums(ranks, shared)
-        own_part = make_samples(memberships, plan.use_bits, own_samples(ranks, memberships.n_samples))
+        self._workers = Workers(options.n_threads)
+        own_range = own_samples(ranks, memberships.n_samples)
+        own_part = make_samples(memberships, plan.use_bits, own_range, self._workers)
         ints = _int_table(own_part["segments"][kernel.SEG_LEN], ranks)
         if plan.use_bits:
             ints[kernel.SIZE] = memberships.counts
@@ -95,7 +98,6 @@ class MergeEngine:
             sums=self._sums(memberships, activity),
             random=from_first(ranks, rng.integers(1, 2**63, size=4, dtype=np.uint64)),
         )
-        self._workers = Workers(options.n_threads)
         self.initial_mdl = self.mdl
         first_rows(self.state, self._workers, ranks)
         self._start(self._workers)

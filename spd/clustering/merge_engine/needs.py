@@ -3,7 +3,7 @@
     bytes    E (2 or 4 for the rows, 4 for the groups' samples, 8 for soft values) + 36 N, the part of one rank of it;
              5 n^2 for coactivations and their moves (10 n^2 for soft ones), or what they may take. Bitsets: N n / 8
              instead of the first, and 2 E while they are filled.
-    seconds  counting   (0.75e-9 E a + 11e-9 n^2), divided over the threads
+    seconds  counting   (0.55e-9 E a + 11e-9 n^2), divided over the threads
              merging    90e-9 E + 14e-9 n^2; samplers other than greedy 1.2 x the first and 25e-9 n^2 more
              ranks      1.2e-3 for each merge
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from spd.clustering.merge_engine.representation import estimated_work, rows_that_fit
 
 _SAMPLE_BYTES = 36
-_PAIR_S, _FIRST_PAIR_S = 0.75e-9, 11e-9
+_PAIR_S, _FIRST_PAIR_S = 0.55e-9, 11e-9
 _ENTRY_S, _NEXT_PAIR_S, _DRAWN_PAIR_S = 90e-9, 14e-9, 25e-9
 _DRAWN_ENTRIES = 1.2
 _SUM_S = 1.2e-3

@@ -5,13 +5,14 @@ of activity. Soft memberships are always sparse rows.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from spd.clustering.math.sparse_rows import CHUNK, indptr_of
+from spd.clustering.math.sparse_rows import CHUNK
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge_engine.kernels import bits, bounds, samples
+from spd.clustering.merge_engine.kernels import bits, bounds, first_counts
 from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.ranks import SUM_BYTES, Ranks, sum_parts
@@ -20,6 +21,9 @@ from spd.clustering.merge_engine.ranks import SUM_BYTES, Ranks, sum_parts
 _READ = 0.4  # an entry of a row passed over
 _COUNT = 1.0  # an entry of a row counted
 _WORD = 0.5  # 64 samples of two bitsets compared
+
+BLOCK_ENTRIES = 2**23
+"""Entries of a block of samples that are counted together: 16 MB, half of a common last cache."""
 
 INT32_SAMPLES = 2**31 - 1
 """Counts of more samples are kept as float64, which is exact up to 2^53."""
@@ -67,58 +71,6 @@ def _squared_lengths(lengths: np.ndarray) -> int:
     return sum(int((part * part).sum()) for part in parts)
 
 
-def make_samples(memberships: Memberships, use_bits: bool, samples_of: tuple[int, int]) -> dict[str, np.ndarray]:
-    """A copy of the memberships that merges may change: the first arrays of `State`.
-
-    Args:
-        samples_of: which of them: first .. last - 1.
-    """
-    n = memberships.n_components
-    first, last = samples_of
-    n_samples = last - first
-    row_len = memberships.lengths[first:last].astype(np.int32)
-    row_start = indptr_of(row_len)[:-1]
-    row_ids, row_vals = _entries(memberships, samples_of)
-    if use_bits:
-        words = np.zeros((n, -(-n_samples // 64)), np.uint64)
-        bits.fill_bits(row_start, row_len, row_ids, words)
-        return _arrays(n, bits=words)
-    sizes = count_entries(row_ids, n)
-    segments = np.zeros((kernel.SEGMENT_ROWS, n), np.int64)
-    np.cumsum(sizes[:-1], out=segments[kernel.SEG_START, 1:])
-    segments[kernel.SEG_LEN] = sizes
-    segments[kernel.SEG_NEXT] = -1
-    seg_samples = np.empty(len(row_ids), np.int32 if n_samples <= INT32_SAMPLES else np.int64)
-    cursor = segments[kernel.SEG_START].copy()
-    samples.fill_columns(row_start, row_len, row_ids, cursor, seg_samples)
-    return _arrays(
-        n,
-        row_start=row_start,
-        row_len=row_len,
-        row_ids=row_ids,
-        marks=np.full(n_samples, -1, np.int32),
-        row_vals=row_vals,
-        seg_samples=seg_samples,
-        segments=segments,
-    )
-
-
-def _entries(memberships: Memberships, samples_of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The components of all entries of these samples, and their values as float64 (none for booleans); read block by
-    block, so that memberships on disk are never in memory a second time."""
-    nnz = int(memberships.lengths[slice(*samples_of)].sum(dtype=np.int64))
-    row_ids: np.ndarray = np.empty(nnz, row_id_type(memberships.n_components))
-    row_vals = np.empty(nnz if memberships.is_soft else 0)
-    place = 0
-    for block in memberships.blocks(samples_of):
-        part = slice(place, place + len(block.indices))
-        row_ids[part] = block.indices
-        if block.values is not None:
-            row_vals[part] = block.values
-        place = part.stop
-    return row_ids, row_vals
-
-
 def first_rows(state: State, workers: Workers, ranks: Ranks) -> None:
     """Count the coactivations of single components into `state.rows`: all of them, or as many rows as there are."""
     n_rows, n = state.rows.shape
@@ -134,11 +86,30 @@ def first_rows(state: State, workers: Workers, ranks: Ranks) -> None:
     if state.at[kernel.IS_BITS]:
         workers(lambda first, last: bits.count_upper_bits(state.bits, first, last, state.rows), n)
     else:
-        workers(lambda first, last: samples.count_upper_rows(state, first, last), n)
+        _count_samples(state, workers)
     step = max(1, SUM_BYTES // max(1, state.rows[:1].nbytes))
     for top in range(0, n, step):
         sum_parts(ranks, state.rows[top : top + step, top:])
-    workers(lambda first, last: samples.mirror_upper(state.rows, first, last), n)
+    workers(lambda first, last: first_counts.mirror_upper(state.rows, first, last), n)
+
+
+def _count_samples(state: State, workers: Workers) -> None:
+    """Count the upper half of `state.rows` from rows of samples, block by block."""
+    n, n_samples = len(state.rows), len(state.row_len)
+    places = state.segments[kernel.SEG_START].copy()
+    step = block_samples(n, n_samples, len(state.row_ids))
+    part = max(64, -(-n // (8 * workers.n_threads)))
+    for begin in range(0, n_samples, step):
+        end = min(n_samples, begin + step)
+        workers(partial(first_counts.count_upper_rows, state, places, end), n, part)
+
+
+def block_samples(n: int, n_samples: int, n_entries: int) -> int:
+    """How many samples are counted together: their rows in the cache, but enough of them that the n counts of a
+    component, which are added up after each block, are no more work than the entries."""
+    by_cache = n_entries // BLOCK_ENTRIES
+    by_work = 4 * n_entries**2 // (max(1, n_samples) * n**2)
+    return max(1, -(-n_samples // max(1, min(by_cache, by_work))))
 
 
 def fill_rows(state: State, workers: Workers, ranks: Ranks) -> None:
@@ -178,25 +149,3 @@ def row_id_type(n: int) -> type:
 def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
     """How many rows of n coactivations `memory` bytes hold, with half of each twice while they are moved."""
     return min(n, max(0, int(memory / 1.5) // max(1, n * itemsize)))
-
-
-def count_entries(ids: np.ndarray, n: int) -> np.ndarray:
-    """(n,) int64: how often each number below n is there."""
-    total = np.zeros(n, np.int64)
-    for first in range(0, len(ids), CHUNK):
-        total += np.bincount(ids[first : first + CHUNK], minlength=n)
-    return total
-
-
-def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-    empty: dict[str, np.ndarray] = {
-        "row_start": np.zeros(0, np.int64),
-        "row_len": np.zeros(0, np.int32),
-        "row_ids": np.zeros(0, row_id_type(n)),
-        "marks": np.zeros(0, np.int32),
-        "row_vals": np.zeros(0),
-        "seg_samples": np.zeros(0, np.int32),
-        "segments": np.zeros((kernel.SEGMENT_ROWS, n), np.int64),
-        "bits": np.zeros((0, 0), np.uint64),
-    }
-    return {**empty, **arrays}

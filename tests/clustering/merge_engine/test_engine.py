@@ -130,7 +130,8 @@ def test_wide_counts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done beyond 2^31 samples (float64 counts, int64 sample numbers) on few samples."""
     memberships = sample(70, 200)
     expected = finished(memberships, use_bits=False)
-    monkeypatch.setattr("spd.clustering.merge_engine.representation.INT32_SAMPLES", 10)
+    for module in ("representation", "own_samples"):
+        monkeypatch.setattr(f"spd.clustering.merge_engine.{module}.INT32_SAMPLES", 10)
     wide = finished(memberships, use_bits=False)
     assert wide.state.rows.dtype == np.float64
     assert wide.state.seg_samples.dtype == np.int64

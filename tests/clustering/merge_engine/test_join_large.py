@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spd.clustering.merge_engine import compaction, drive, join_large, representation
+from spd.clustering.merge_engine import compaction, drive, join_large, own_samples
 from spd.clustering.merge_engine import engine as engine_module
 from spd.clustering.merge_engine.checkpoint import Checkpoint
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
@@ -62,7 +62,7 @@ def test_numbers_of_four_bytes_and_then_of_two(monkeypatch: pytest.MonkeyPatch) 
     """What is done with more than 65,536 components, on few."""
     memberships = sample(150, 400)
     expected = finished(memberships, use_bits=False)
-    for module in (representation, compaction):
+    for module in (own_samples, compaction):
         monkeypatch.setattr(module, "row_id_type", lambda n: np.uint16 if n <= 80 else np.uint32)
     engine = finished(memberships, use_bits=False, n_merges=50)
     assert engine.state.row_ids.dtype == np.uint32

@@ -17,7 +17,7 @@ from spd.clustering.math.kernels.jit import helper
 
 AHEAD = 16
 """How many samples ahead rows are asked for; where they are is asked for twice as early."""
-_LINE = 32
+LINE = 32
 """Entries of a row that are loaded together, if they have 2 bytes."""
 
 
@@ -55,18 +55,16 @@ def prefetch_row(samples, row_start, row_ids, x, last):
     if x < last:
         begin = row_start[samples[x]]
         prefetch(row_ids, begin)
-        prefetch(row_ids, begin + _LINE)
-        prefetch(row_ids, begin + 2 * _LINE)
-        prefetch(row_ids, begin + 3 * _LINE)
+        prefetch(row_ids, begin + LINE)
+        prefetch(row_ids, begin + 2 * LINE)
+        prefetch(row_ids, begin + 3 * LINE)
 
 
 @helper(inline="always")
-def prefetch_row_end(samples, row_start, row_len, row_ids, x, last):
-    """The same for a row that is read from its end."""
+def prefetch_row_end(samples, row_start, row_len, row_ids, x, last, n_lines):
+    """The same for the last `n_lines` lines of a row that is read from its end."""
     if x < last:
         sample = samples[x]
         end = row_start[sample] + row_len[sample] - 1
-        prefetch(row_ids, end)
-        prefetch(row_ids, end - _LINE)
-        prefetch(row_ids, end - 2 * _LINE)
-        prefetch(row_ids, end - 3 * _LINE)
+        for line in range(n_lines):
+            prefetch(row_ids, end - line * LINE)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from spd.clustering.math.kernels.jit import helper, kernel
-from spd.clustering.merge_engine.kernels.prefetch import AHEAD, prefetch, prefetch_place, prefetch_row, prefetch_row_end
+from spd.clustering.merge_engine.kernels.prefetch import AHEAD, prefetch, prefetch_place, prefetch_row
 from spd.clustering.merge_engine.kernels.ranks import rounded
 from spd.clustering.merge_engine.kernels.state import (
     ALIVE,
@@ -21,61 +21,14 @@ from spd.clustering.merge_engine.kernels.state import (
 )
 
 
-@kernel()
-def fill_columns(row_start, row_len, row_ids, cursor, seg_samples):
-    """List each component's samples, ascending. `cursor[g]` is where component g's list starts, and then its end."""
-    for sample in range(len(row_start)):
+@kernel(nogil=True)
+def fill_columns(row_start, row_len, row_ids, first, last, cursor, seg_samples):
+    """List each component's samples of first .. last - 1, ascending: from `cursor[g]` on, which is then their end."""
+    for sample in range(first, last):
         for y in range(row_start[sample], row_start[sample] + row_len[sample]):
             g = row_ids[y]
             seg_samples[cursor[g]] = sample
             cursor[g] += 1
-
-
-@kernel(nogil=True)
-def count_upper_rows(state, first, last):
-    """rows[p, q] for p in first .. last - 1 and q > p: c_pq, for single components in ascending rows.
-
-    Each row of samples is read from its end down to p, which leaves out the lower half and needs no search.
-    """
-    row_ids, row_vals, row_start, row_len = state.row_ids, state.row_vals, state.row_start, state.row_len
-    seg_samples, rows = state.seg_samples, state.rows
-    is_soft = state.at[IS_SOFT] == 1
-    rounder = state.sums[ROUNDER]
-    for p in range(first, last):
-        row = rows[p]
-        as_entry = row_ids.dtype.type(p)
-        start = state.segments[SEG_START, p]
-        stop = start + state.segments[SEG_LEN, p]
-        for x in range(start, stop):
-            prefetch_place(seg_samples, row_start, row_len, x + 2 * AHEAD, stop)
-            prefetch_row_end(seg_samples, row_start, row_len, row_ids, x + AHEAD, stop)
-            sample = seg_samples[x]
-            y = np.uint64(row_start[sample] + row_len[sample] - 1)
-            if is_soft:
-                top = y
-                while row_ids[y] > as_entry:
-                    y -= np.uint64(1)
-                value = row_vals[y]
-                for z in range(y + np.uint64(1), top + np.uint64(1)):
-                    row[row_ids[z]] += rounded(value * row_vals[z], rounder)
-            else:
-                g = row_ids[y]
-                while g > as_entry:
-                    row[g] += 1
-                    y -= np.uint64(1)
-                    g = row_ids[y]
-
-
-@kernel(nogil=True)
-def mirror_upper(rows, first, last):
-    """Copy the upper triangle into rows first .. last - 1 of the lower one, in tiles that fit the cache."""
-    tile = 64
-    for top in range(first, last, tile):
-        bottom = min(top + tile, last)
-        for left in range(0, bottom, tile):
-            for p in range(top, bottom):
-                for q in range(left, min(left + tile, p)):
-                    rows[p, q] = rows[q, p]
 
 
 @helper()
