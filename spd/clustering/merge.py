@@ -190,6 +190,21 @@ def merge_iteration(
     return history
 
 
+def compile_merge(merge_config: MergeConfig, activations: np.ndarray, labels: Sequence[str], *, starts: bool) -> None:
+    """Compile one of two parts of what a merge calls, so that two processes can compile them at the same time.
+
+    Args:
+        activations, labels: as for `merge_iteration`; a few are enough.
+        starts: what comes before the first merge; else what merges.
+    """
+    memberships = Memberships.from_activations(activations, labels, merge_config.activation_threshold)
+    options = _engine_options(merge_config, MergeRunOptions(), memberships)
+    if starts:
+        MergeEngine(memberships, options, np.random.default_rng(0))
+    else:
+        MergeEngine.compile_merges(memberships, options)
+
+
 def _history(
     engine: MergeEngine,
     labels: list[str],

@@ -180,7 +180,8 @@ class Coassociation:
 
         Divided by the number of pairs the first is the PAC (Senbabaoglu, Michailidis and Li 2014).
         """
-        ambiguous, ever = coassociation_sums.ambiguous_pairs(self._table, low, high)
+        by_member = np.ascontiguousarray(self._table.group.T, np.int32)
+        ambiguous, ever = coassociation_sums.ambiguous_pairs(self._table, by_member, low, high)
         return int(ambiguous), int(ever)
 
     def image(self, order: Int[np.ndarray, "c"], n_bins: int) -> Float[np.ndarray, "n_bins n_bins"]:

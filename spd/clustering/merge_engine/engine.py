@@ -14,7 +14,15 @@ from spd.clustering.merge_engine.kernels import state as kernel
 from spd.clustering.merge_engine.kernels.state import State
 from spd.clustering.merge_engine.own_samples import make_samples
 from spd.clustering.merge_engine.ranks import ALONE, KernelSums, Ranks, from_first, of_all, own_samples
-from spd.clustering.merge_engine.representation import Plan, choose, count_rows, fill_rows, first_rows
+from spd.clustering.merge_engine.representation import (
+    Plan,
+    choose,
+    count_rows,
+    fill_rows,
+    first_rows,
+    float_table,
+    int_table,
+)
 from spd.errors import LostRankError
 
 COMPACT_AT = 0.5
@@ -66,6 +74,20 @@ class MergeEngine:
     def __init__(
         self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator, ranks: Ranks = ALONE
     ) -> None:
+        self._set_up(memberships, options, rng, ranks)
+        first_rows(self.state, self._workers, ranks)
+        self._start(self._workers)
+
+    @classmethod
+    def compile_merges(cls, memberships: Memberships, options: EngineOptions) -> None:
+        """Compile what `advance` calls for such memberships, and nothing of what comes before the first merge."""
+        engine = cls.__new__(cls)
+        engine._set_up(memberships, options, np.random.default_rng(0), ALONE)
+        make, _ = _STEPS[engine._kernel_name]
+        make(engine.state, 0)
+
+    def _set_up(self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator, ranks: Ranks) -> None:
+        """All but the first coactivations and what is known from them."""
         n = memberships.n_components
         options = replace(options, memory=int(of_all(ranks, options.memory).min()))
         plan = choose(memberships, options.memory)
@@ -80,14 +102,14 @@ class MergeEngine:
         self._workers = Workers(options.n_threads)
         own_range = own_samples(ranks, memberships.n_samples)
         own_part = make_samples(memberships, plan.use_bits, own_range, self._workers)
-        ints = _int_table(own_part["segments"][kernel.SEG_LEN], ranks)
+        ints = int_table(own_part["segments"][kernel.SEG_LEN], ranks)
         if plan.use_bits:
             ints[kernel.SIZE] = memberships.counts
         activity = memberships.counts if memberships.is_soft else ints[kernel.SIZE]
         self.state = State(
             **own_part,
             ints=ints,
-            floats=_float_table(activity),
+            floats=float_table(activity),
             rows=np.zeros((plan.n_rows, n), plan.dtype),
             spare=np.zeros((2, n), plan.dtype),
             scratch=np.zeros(n),
@@ -99,8 +121,6 @@ class MergeEngine:
             random=from_first(ranks, rng.integers(1, 2**63, size=4, dtype=np.uint64)),
         )
         self.initial_mdl = self.mdl
-        first_rows(self.state, self._workers, ranks)
-        self._start(self._workers)
 
     @property
     def _kernel_name(self) -> str:
@@ -282,20 +302,3 @@ _STEPS = {
     "exp_rank": (advance.advance_rank, advance.finish_bounds),
 }
 """Many merges, and the completion of one that several threads have joined."""
-
-
-def _int_table(sizes: np.ndarray, ranks: Ranks) -> np.ndarray:
-    """`sizes` (n,): on how many of this rank's samples each component is active at all."""
-    ints = np.full((kernel.INT_ROWS, len(sizes)), -1, np.int64)
-    for row in (kernel.ALIVE, kernel.LEAST, kernel.HEAD, kernel.TAIL):
-        ints[row] = np.arange(len(sizes))
-    ints[kernel.LOCAL] = ints[kernel.SIZE] = sizes
-    ranks.sum(ints[kernel.SIZE])
-    return ints
-
-
-def _float_table(counts: np.ndarray) -> np.ndarray:
-    floats = np.zeros((kernel.FLOAT_ROWS, len(counts)))
-    floats[kernel.ACTIVITY] = counts
-    floats[kernel.RANK] = 1
-    return floats

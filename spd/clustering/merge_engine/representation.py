@@ -149,3 +149,25 @@ def row_id_type(n: int) -> type:
 def rows_that_fit(n: int, itemsize: int, memory: int) -> int:
     """How many rows of n coactivations `memory` bytes hold, with half of each twice while they are moved."""
     return min(n, max(0, int(memory / 1.5) // max(1, n * itemsize)))
+
+
+def int_table(sizes: np.ndarray, ranks: Ranks) -> np.ndarray:
+    """`State.ints` before the first merge.
+
+    Args:
+        sizes: (n,) on how many of this rank's samples each component is active at all.
+    """
+    ints = np.full((kernel.INT_ROWS, len(sizes)), -1, np.int64)
+    for row in (kernel.ALIVE, kernel.LEAST, kernel.HEAD, kernel.TAIL):
+        ints[row] = np.arange(len(sizes))
+    ints[kernel.LOCAL] = ints[kernel.SIZE] = sizes
+    ranks.sum(ints[kernel.SIZE])
+    return ints
+
+
+def float_table(activity: np.ndarray) -> np.ndarray:
+    """`State.floats` before the first merge; activity: (n,)."""
+    floats = np.zeros((kernel.FLOAT_ROWS, len(activity)))
+    floats[kernel.ACTIVITY] = activity
+    floats[kernel.RANK] = 1
+    return floats

@@ -1,7 +1,8 @@
 """Kernels are compiled once per machine, beside the model's load and the harvest, not in each member.
 
-1. While this process opens the model and harvests, light processes call everything that a member and the comparison
-   will call, on a few samples; what they compile lands in numba's cache.
+1. While this process opens the model and harvests, two light processes call everything that a member and the
+   comparison will call, on a few samples; what they compile lands in numba's cache. Each begins with one half of what
+   a merge needs, which members ask for first.
 2. A member that needs a kernel meanwhile waits for that one (math/kernels/jit locks what is being compiled).
 3. When all is compiled a marker is left beside the cache, so that later runs start no such process. It names what it
    vouches for: the kernels' source, numba, Python, this kind of processor. Where it is wrong (a cache was removed) the
@@ -58,8 +59,8 @@ def compiling_ahead(config: ClusteringRunConfig, distances_methods: Sequence[Dis
 def _started(config: ClusteringRunConfig, distances_methods: Sequence[DistancesMethod]) -> LocalPool | None:
     """The processes that compile; None where there can be none."""
     tasks = [
-        Task("compiling the merge", compile_merge, (config.merge_config, tuple(distances_methods))),
-        Task("compiling the groups", compile_groups),
+        Task("compiling the merge", compile_merges, (config.merge_config, tuple(distances_methods))),
+        Task("compiling the groups", compile_groups, (config.merge_config,)),
     ]
     with contextlib.ExitStack() as stack:
         try:
@@ -73,16 +74,15 @@ def _started(config: ClusteringRunConfig, distances_methods: Sequence[DistancesM
     return pool
 
 
-def compile_merge(config: MergeConfig, distances_methods: Sequence[DistancesMethod], report: Report) -> None:
-    """Call what merges by this config need, then what compares them."""
+def compile_merges(config: MergeConfig, distances_methods: Sequence[DistancesMethod], report: Report) -> None:
+    """Call what merges by this config, the rest that a whole merge needs, then what compares them."""
     from spd.clustering.consensus import FOUND_GROUPS, MemberCuts, agreement_along_iterations, find_consensus
-    from spd.clustering.merge import merge_iteration
+    from spd.clustering.merge import compile_merge, merge_iteration
     from spd.clustering.merge_history import MergeHistoryEnsemble
 
     _be_quiet()
-    values, labels = _few_samples()
-    is_soft = config.activation_threshold is None
-    activations = np.where(values, np.float32(0.5), np.float32(0)) if is_soft else values
+    activations, labels = _few_activations(config)
+    compile_merge(config, activations, labels, starts=False)
     whole = config.model_copy(update={"iters": None})
     history = merge_iteration(whole, activations, labels, rng=np.random.default_rng(0))
     ensemble = MergeHistoryEnsemble([history, history])
@@ -95,13 +95,15 @@ def compile_merge(config: MergeConfig, distances_methods: Sequence[DistancesMeth
         consensus.coassociation.image(np.arange(len(labels)), 2)
 
 
-def compile_groups(report: Report) -> None:
-    """Call what finds the groups of a member."""
+def compile_groups(config: MergeConfig, report: Report) -> None:
+    """Call what a merge by this config starts with, then what finds the groups of a member."""
     from spd.clustering.groups import find_groups
+    from spd.clustering.merge import compile_merge
 
     _be_quiet()
-    values, labels = _few_samples()
-    find_groups(values, labels)
+    activations, labels = _few_activations(config)
+    compile_merge(config, activations, labels, starts=True)
+    find_groups(*_few_samples())
 
 
 def _be_quiet() -> None:
@@ -115,6 +117,13 @@ def _few_samples() -> tuple[np.ndarray, list[str]]:
     firing = rng.random((_N_SAMPLES, _N_COMPONENTS // 4)) < _RATE
     values = np.repeat(firing, 4, axis=1) & (rng.random((_N_SAMPLES, _N_COMPONENTS)) < 0.9)
     return values, [f"m:{i}" for i in range(_N_COMPONENTS)]
+
+
+def _few_activations(config: MergeConfig) -> tuple[np.ndarray, list[str]]:
+    """The same as merges by this config get them."""
+    values, labels = _few_samples()
+    is_soft = config.activation_threshold is None
+    return np.where(values, np.float32(0.5), np.float32(0)) if is_soft else values, labels
 
 
 def _marker(config: MergeConfig, distances_methods: Sequence[DistancesMethod]) -> Path:

@@ -28,9 +28,10 @@ print("SIGNATURES", json.dumps(found))
 """
 AHEAD = """
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.pipeline.compile_ahead import compile_groups, compile_merge
-compile_merge(ClusteringRunConfig.from_file({config!r}).merge_config, {methods!r}, report=print)
-compile_groups(report=print)
+from spd.clustering.pipeline.compile_ahead import compile_groups, compile_merges
+config = ClusteringRunConfig.from_file({config!r}).merge_config
+compile_merges(config, {methods!r}, report=print)
+compile_groups(config, report=print)
 """
 FOR_REAL = """
 import numpy as np

@@ -103,10 +103,12 @@ def _insert(groups, means, group, mean):
 
 
 @kernel(nogil=True)
-def ambiguous_pairs(table, low, high):
-    """Pairs of components with low < co-association < high, and pairs that are together at least once."""
+def ambiguous_pairs(table, by_member, low, high):
+    """Pairs of components with low < co-association < high, and pairs that are together at least once.
+
+    by_member: (n_members, n_atoms) int32, table.group the other way round.
+    """
     n_atoms = table.size.size
-    by_member = np.ascontiguousarray(table.group.T).astype(np.int32)
     counts = np.zeros(n_atoms, np.int64)
     touched = np.empty(n_atoms, np.int64)
     ambiguous = ever = 0

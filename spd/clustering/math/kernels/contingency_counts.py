@@ -40,8 +40,8 @@ def sums_of_merges(big_a, small_a, start_a, big_b, small_b, start_b, ends_a, end
         for s in range(done_b, ends_b[t]):
             _add_merge(columns, rows, big_b[s], small_b[s], cell_of, x_log_x, now_pairs, now_entropies, 1)
         done_a, done_b = ends_a[t], ends_b[t]
-        pairs[t] = now_pairs
-        entropies[t] = now_entropies
+        for which in range(3):  # an array put into another would be checked, with much more to compile
+            pairs[t, which], entropies[t, which] = now_pairs[which], now_entropies[which]
     return pairs, entropies
 
 

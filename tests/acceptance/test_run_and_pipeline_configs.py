@@ -1,201 +1,24 @@
-"""Names, types, defaults and meanings of the settings, array aliases and configs that users of SPD rely on."""
+"""Defaults, refusals, files and hashes of run and pipeline configs that users of SPD rely on."""
 
 import base64
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
 import yaml
 from pydantic import ValidationError
 
 from spd import settings
-from spd.clustering import consts
 from spd.clustering.clustering_run_config import ClusteringRunConfig, LoggingIntervals
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.scripts.run_pipeline import ClusteringPipelineConfig
 from tests.acceptance.refusals import refused
+from tests.acceptance.test_merge_config import DEFAULTS
 
-DEFAULTS = {
-    "activation_threshold": 0.01,
-    "alpha": 1.0,
-    "iters": 100,
-    "merge_pair_sampling_method": "range",
-    "merge_pair_sampling_kwargs": {"threshold": 0.05},
-    "filter_dead_threshold": 0.001,
-    "module_name_filter": None,
-}
-OTHER_VALUES: dict[str, Any] = {
-    "activation_threshold": None,
-    "alpha": 0.0,
-    "iters": None,
-    "merge_pair_sampling_method": "mcmc",
-    "merge_pair_sampling_kwargs": {"threshold": 0.001},
-    "filter_dead_threshold": -1.0,
-    "module_name_filter": "layers.0",
-}
 CONFIGS = settings.REPO_ROOT / "spd" / "clustering" / "configs"
 RUN_CONFIGS = sorted(path for path in (CONFIGS / "crc").iterdir() if path.suffix in (".json", ".yaml"))
-
-
-def test_out_dir_is_read_when_used_and_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / name))
-        from spd.settings import SPD_OUT_DIR
-
-        assert isinstance(SPD_OUT_DIR, Path)
-        assert SPD_OUT_DIR == settings.SPD_OUT_DIR == tmp_path / name
-        assert not SPD_OUT_DIR.exists()
-    monkeypatch.delenv("SPD_OUT_DIR")
-    assert Path.home() / "spd_out" == settings.SPD_OUT_DIR
-    assert isinstance(settings.REPO_ROOT, Path)
-    assert (settings.REPO_ROOT / "spd" / "settings.py").is_file()
-
-
-def test_light_modules_import_no_heavy_library() -> None:
-    code = (
-        "import sys, spd.settings, spd.clustering.consts, spd.clustering.merge_config\n"
-        "import spd.clustering.clustering_run_config, spd.clustering.scripts.run_pipeline as p\n"
-        "p.ClusteringPipelineConfig\n"
-        "first = {m for m in ('torch', 'numba', 'scipy', 'matplotlib', 'pandas', 'wandb') if m in sys.modules}\n"
-        "import spd.clustering.compute_costs, spd.clustering.merge, spd.clustering.merge_history\n"
-        "import spd.clustering.activations, spd.clustering.ensemble_registry, spd.clustering.memberships\n"
-        "import spd.clustering.math.merge_matrix, spd.clustering.math.merge_pair_samplers\n"
-        "import spd.clustering.math.merge_distances, spd.clustering.math.matching_dist\n"
-        "print(first, 'torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set() False"
-
-
-def test_array_aliases_check_shapes_and_dtypes() -> None:
-    from spd.clustering.consts import GroupIdxsTensor
-
-    assert isinstance(torch.arange(3), GroupIdxsTensor)
-    assert not isinstance(torch.zeros(3), GroupIdxsTensor)
-    assert isinstance(torch.zeros(4, 2), consts.ActivationsTensor)
-    assert not isinstance(torch.zeros(4), consts.ActivationsTensor)
-    assert isinstance(torch.zeros(4, 2, dtype=torch.bool), consts.BoolActivationsTensor)
-    assert isinstance(torch.zeros(4, 4), consts.ClusterCoactivationShaped)
-    assert not isinstance(torch.zeros(4, 3), consts.ClusterCoactivationShaped)
-    assert isinstance(np.zeros((2, 3, 4), np.int16), consts.MergesArray)
-    assert not isinstance(np.zeros((2, 3, 4)), consts.MergesArray)
-    assert isinstance(np.zeros((2, 3), np.int64), consts.MergesAtIterArray)
-    assert isinstance(np.zeros((5, 3, 3)), consts.DistancesArray)
-    assert not isinstance(np.zeros((5, 3, 2)), consts.DistancesArray)
-    assert consts.ComponentLabel is str
-    assert consts.ComponentLabels == list[str]
-    assert consts.MergePair == tuple[int, int]
-    assert {"perm_invariant_hamming", "matching_dist", "pair_disagreement"} <= set(get_args(consts.DistancesMethod))
-
-
-def test_merge_config_defaults() -> None:
-    assert MergeConfig().model_dump() == DEFAULTS
-    assert set(MergeConfig.model_fields) == set(DEFAULTS)
-    for given in ({}, None):
-        assert MergeConfig.model_validate({"merge_pair_sampling_kwargs": given}) == MergeConfig()
-    mcmc = MergeConfig(merge_pair_sampling_method="mcmc")
-    assert mcmc.merge_pair_sampling_kwargs == {"temperature": 1.0}
-    assert MergeConfig(
-        merge_pair_sampling_method="exp_rank", merge_pair_sampling_kwargs={}
-    ).merge_pair_sampling_kwargs == {"decay": 0.2}
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"activation_threshold": float("inf")},
-        {"activation_threshold": "much"},
-        {"activation_threshold": -0.1},
-        {"alpha": -1},
-        {"alpha": float("inf")},
-        {"alpha": "1"},
-        {"iters": 0},
-        {"iters": 1.5},
-        {"iters": True},
-        {"merge_pair_sampling_method": "best"},
-        {"merge_pair_sampling_kwargs": {"temperature": 1.0}},
-        {"merge_pair_sampling_kwargs": {"threshold": 0.1, "extra": 1}},
-        {"merge_pair_sampling_kwargs": {"threshold": "low"}},
-        {"merge_pair_sampling_kwargs": {"threshold": float("nan")}},
-        {"merge_pair_sampling_kwargs": [0.1]},
-        {"merge_pair_sampling_method": "mcmc", "merge_pair_sampling_kwargs": {"temperature": 0}},
-        {"merge_pair_sampling_method": "exp_rank", "merge_pair_sampling_kwargs": {"threshold": 0.1}},
-        {"filter_dead_threshold": float("nan")},
-        {"filter_dead_threshold": None},
-        {"module_name_filter": 3},
-        {"module_name_filter": [1]},
-        {"unknown_key": 1},
-    ],
-)
-def test_merge_config_refuses(values: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        MergeConfig(**values)
-
-
-def test_merge_config_is_frozen() -> None:
-    config = MergeConfig()
-    with pytest.raises(ValidationError):
-        config.alpha = 2.0  # type: ignore[misc]
-
-
-def test_merge_config_iterations() -> None:
-    assert MergeConfig(iters=None).get_num_iters(n_components=7) == 6
-    assert MergeConfig(iters=3).get_num_iters(7) == 3
-    assert MergeConfig(iters=None).get_num_iters(1) == 0
-
-
-@pytest.mark.parametrize("names", [["b.c", "a"], {"b.c", "a"}, frozenset({"a", "b.c"})])
-@pytest.mark.parametrize("ending", ["json", "yaml", "yml"])
-def test_merge_config_round_trips(names: Any, ending: str, tmp_path: Path) -> None:
-    config = MergeConfig(**{**OTHER_VALUES, "merge_pair_sampling_kwargs": {}, "module_name_filter": names})
-    assert set(config.module_name_filter) == {"a", "b.c"}
-    path = tmp_path / f"config.{ending}"
-    config.to_file(path)
-    read = MergeConfig.from_file(path)
-    assert read == config
-    assert read.stable_hash == config.stable_hash
-    assert MergeConfig.model_validate_json(config.model_dump_json()) == config
-    plain = json.loads(path.read_text()) if ending == "json" else yaml.safe_load(path.read_text())
-    assert MergeConfig.model_validate(plain) == config
-
-
-def test_merge_config_hash_is_equal_for_equal_configs_only() -> None:
-    assert isinstance(MergeConfig().stable_hash, str)
-    same = [
-        MergeConfig(),
-        MergeConfig(alpha=1),
-        MergeConfig(merge_pair_sampling_kwargs={"threshold": 0.05}),
-        MergeConfig(**DEFAULTS),
-    ]
-    assert len({config.stable_hash for config in same}) == 1
-    zeros = [MergeConfig(alpha=0), MergeConfig(alpha=0.0), MergeConfig(alpha=-0.0)]
-    assert zeros[0] == zeros[1] == zeros[2]
-    assert len({config.stable_hash for config in zeros}) == 1
-    different = [MergeConfig(**{name: value}) for name, value in OTHER_VALUES.items()]
-    assert len({config.stable_hash for config in [MergeConfig(), *different]}) == 8
-    filters = [{"b", "a", "c"}, {"c", "b", "a"}, frozenset("abc")]
-    assert len({MergeConfig(module_name_filter=names).stable_hash for names in filters}) == 1
-
-
-def test_hashes_do_not_depend_on_the_process() -> None:
-    run = ClusteringRunConfig(model_path="example:x", batch_size=8)
-    config = MergeConfig(module_name_filter={"a", "bb", "ccc", "d.d"})
-    code = (
-        "from spd.clustering.merge_config import MergeConfig\n"
-        "from spd.clustering.clustering_run_config import ClusteringRunConfig\n"
-        "print(MergeConfig(module_name_filter={'a', 'bb', 'ccc', 'd.d'}).stable_hash)\n"
-        "print(ClusteringRunConfig(model_path='example:x', batch_size=8).stable_hash_b64())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "12345"}
-    )
-    assert done.stdout.split() == [config.stable_hash, run.stable_hash_b64()]
 
 
 def test_run_config_defaults_and_hash() -> None:
