@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 
 from spd.clustering.math.workers import Workers
@@ -79,12 +80,19 @@ class MergeEngine:
         self._start(self._workers)
 
     @classmethod
-    def compile_merges(cls, memberships: Memberships, options: EngineOptions) -> None:
-        """Compile what `advance` calls for such memberships, and nothing of what comes before the first merge."""
+    def compile_merges(cls, memberships: Memberships, options: EngineOptions, *, finish: bool) -> None:
+        """Compile what `advance` calls for such memberships, without a merge.
+
+        Args:
+            finish: only what completes a merge of large groups; much of it is part of every merge.
+        """
         engine = cls.__new__(cls)
         engine._set_up(memberships, options, np.random.default_rng(0), ALONE)
-        make, _ = _STEPS[engine._kernel_name]
-        make(engine.state, 0)
+        make, complete = _STEPS[engine._kernel_name]
+        if not finish:
+            make(engine.state, 0)
+        elif hasattr(complete, "compile"):  # not where numba is switched off
+            complete.compile((numba.typeof(engine.state), numba.float64))
 
     def _set_up(self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator, ranks: Ranks) -> None:
         """All but the first coactivations and what is known from them."""

@@ -75,7 +75,8 @@ def _started(config: ClusteringRunConfig, distances_methods: Sequence[DistancesM
 
 
 def compile_merges(config: MergeConfig, distances_methods: Sequence[DistancesMethod], report: Report) -> None:
-    """Call what merges by this config, the rest that a whole merge needs, then what compares them."""
+    """Call what merges by this config, the rest that a whole merge needs, what the search for groups calls last, then
+    what compares members."""
     from spd.clustering.consensus import FOUND_GROUPS, MemberCuts, agreement_along_iterations, find_consensus
     from spd.clustering.merge import compile_merge, merge_iteration
     from spd.clustering.merge_history import MergeHistoryEnsemble
@@ -85,6 +86,7 @@ def compile_merges(config: MergeConfig, distances_methods: Sequence[DistancesMet
     compile_merge(config, activations, labels, starts=False)
     whole = config.model_copy(update={"iters": None})
     history = merge_iteration(whole, activations, labels, rng=np.random.default_rng(0))
+    _describe_groups()
     ensemble = MergeHistoryEnsemble([history, history])
     for method in distances_methods:
         ensemble.get_distances(method)
@@ -104,6 +106,27 @@ def compile_groups(config: MergeConfig, report: Report) -> None:
     activations, labels = _few_activations(config)
     compile_merge(config, activations, labels, starts=True)
     find_groups(*_few_samples())
+
+
+def _describe_groups() -> None:
+    """What a search for groups ends with, for groups that nobody has searched."""
+    from spd.clustering.groups.columns import columns_of
+    from spd.clustering.groups.cut import TreeCut
+    from spd.clustering.groups.describe import describe, secondary_memberships
+    from spd.clustering.math.workers import Workers
+    from spd.clustering.memberships import Memberships
+
+    workers, n = Workers(1), _N_COMPONENTS
+    columns = columns_of(Memberships.from_activations(*_few_samples(), None), workers)
+    some, group_of = np.full(n, 0.5), np.arange(n) // 4
+    about = describe(
+        columns, TreeCut(np.zeros(0, np.int64), np.zeros(0), group_of, some, some, some / 2), group_of, workers, _silent
+    )
+    secondary_memberships(columns, group_of, about, workers)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody is told of."""
 
 
 def _be_quiet() -> None:
