@@ -280,7 +280,10 @@ def smaller(content: dict[str, Any], limits: Limits) -> dict[str, Any]:
             member | {name: member[name][: limits.n_member] for name in ("strongest", "while_firing") if name in member}
             for member in group["members"]
         ]
-        groups.append(group | {"contexts": kept, "members": members} if "contexts" in group else group)
+        kept_of = {"contexts": kept, "members": members}
+        if "parts" in group:
+            kept_of["parts"] = [part | {"strongest": part["strongest"][: limits.n_member]} for part in group["parts"]]
+        groups.append(group | kept_of if "contexts" in group else group)
     return content | {"groups": groups, "left_out": limits.left_out()}
 
 

@@ -46,8 +46,8 @@ function inShort(group, row) {
   }
   const effect = group.effect;
   if (effect && effect.verdict !== "weak") {
-    if (effect.loses) say("without it less likely:", effect.loses.slice(0, 4).map(([id]) => ({ id })));
-    else if (effect.outputs && effect.outputs.length) parts.push(el("span", null, "without it changes most ", el("bdi", { class: "chip" }, `output ${effect.outputs[0][0]}`)));
+    if (effect.loses) say("without it, where it fires, less likely:", effect.loses.slice(0, 4).map(([id]) => ({ id })));
+    else if (effect.outputs && effect.outputs.length) parts.push(el("span", null, "without it, where it fires, changes most ", el("bdi", { class: "chip" }, `output ${effect.outputs[0][0]}`)));
   }
   const cautions = cautionsOf(row);
   return [
