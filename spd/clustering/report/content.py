@@ -195,7 +195,7 @@ def _measure(
         elif samples.features is not None:
             group["tokens"] = feature_table(samples.features, firing.fired)
         if grouping.parts is not None:
-            group["parts"] = describe_parts(samples, members, grouping.parts[members], limits, tokens)
+            group["parts"] = describe_parts(samples, grouping, place, limits, tokens)
         group["merges"] = reasons[place]
         never = sum(merge["never_together"] for merge in reasons[place])
         group["verdict"], group["why"] = verdict_of(

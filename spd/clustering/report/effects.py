@@ -136,10 +136,7 @@ def judge(ablate: Mapping[str, Any], keep: Mapping[str, Any], weak: float) -> tu
     changes, kept = "", "there was no random set like it to compare with"
     if n:
         changes = f", and there more than {ablate['beats']} of {n} random sets like it"
-        kept = (
-            "kept alone in its modules, it leaves the output nearer to the unablated model's than "
-            f"{keep['beats']} of {n} random sets like it do"
-        )
+        kept = f"kept alone in its modules, it recovers more of the output than {keep['beats']} of {n} of them"
     if elsewhere is None:
         return "everywhere", f"it fires on every sample looked at, so there is no elsewhere to compare with; {kept}"
     if firing < weak:

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 
 from spd.clustering.report.contexts import strongest
+from spd.clustering.report.firing_code import any_rule, code_rule, thinning
+from spd.clustering.report.grouping import POSTERIOR, Grouping
 from spd.clustering.report.limits import Limits
 from spd.clustering.report.samples import Samples, firing_of
 from spd.clustering.report.tokens import TokenCounts, feature_table
 
-_ANY_WEIGHTS, _ANY_BIAS = 1.0, -0.5
-"""A part fires where any of its components is active, as the groups of a consensus do."""
 _N_TOKENS = 4
 
 
 def stable_parts(parts: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(stable group, places of its components), the largest first, ties by its number; none where the whole is one part.
+    """(stable group, places of its components), the largest first, ties by number; none where the whole is one part.
 
     Args:
         parts: (m,) the stable group of each component of a group, -1 for none.
@@ -27,18 +27,24 @@ def stable_parts(parts: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 
 def describe_parts(
-    samples: Samples, members: np.ndarray, parts: np.ndarray, limits: Limits, tokens: TokenCounts | None
+    samples: Samples, grouping: Grouping, group: int, limits: Limits, tokens: TokenCounts | None
 ) -> list[dict[str, Any]]:
     """Keys part (number in stable_groups.json), size, firing_rate, n_firing, tokens (the first few), token_entropy
     (bits; null without tokens), max_strength, strongest ([[sample, strength]]).
 
     Args:
-        members: the group's components; parts: as in stable_parts.
+        grouping: a consensus; a part fires by the same rule as its groups, by its own code.
+        group: its place.
     """
-    found = []
-    for number, places in stable_parts(parts):
+    assert grouping.parts is not None
+    columns, members, found = samples.columns, grouping.members[group], []
+    for number, places in stable_parts(grouping.parts[members]):
         components = members[places]
-        firing = firing_of(samples.columns, components, np.full(len(components), _ANY_WEIGHTS), _ANY_BIAS)
+        if grouping.firing_rule == POSTERIOR:
+            rule = code_rule(columns, components, samples.n_samples, thinning(samples))
+        else:
+            rule = any_rule(len(components))
+        firing = firing_of(columns, components, *rule)
         rows, strength = firing.fired, firing.strength[firing.fires]
         table: list[dict[str, Any]] = []
         entropy = None

@@ -122,12 +122,12 @@ def test_a_reason_tells_how_many_controls_are_beaten_both_ways() -> None:
     verdict, why = judge(ablate, keep, 1e-3)
     assert verdict == "specific"
     assert "10 times as much where it fires as elsewhere, and there more than 3 of 3 random sets like it" in why
-    assert "nearer to the unablated model's than 1 of 3 random sets like it do" in why
+    assert "kept alone in its modules, it recovers more of the output than 1 of 3 of them" in why
     alone = with_beaten(means(1.0), more=True)
     assert judge(alone, alone, 1e-3) == (
         "specific",
-        "ablated, it changes the output 10 times as much where it fires as elsewhere; there was no random set like it to "
-        "compare with",
+        "ablated, it changes the output 10 times as much where it fires as elsewhere; "
+        "there was no random set like it to compare with",
     )
 
 

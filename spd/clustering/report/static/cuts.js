@@ -29,7 +29,7 @@ function setCut(n) {
 function showCut() {
   if (!byId("slider")) return;
   byId("slider").value = cuts.n === null ? R.summary.n_groups : cuts.n;
-  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups; \u2013 is known only of the groups found, and contexts are theirs`;
+  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups; \u2013: known only of the groups found, and contexts are theirs`;
   byId("back").hidden = cuts.n === null;
 }
 

@@ -24,11 +24,11 @@ async function groupPage(row, at) {
 
 function factsOf(group, row) {
   const facts = [fact(String(group.size), group.size === 1 ? "component" : "components", "how many it has")];
-  if (group.firing_rate !== null) facts.push(fact(format.share(group.firing_rate), "fires on", `${format.count(group.n_firing)} of ${format.count(R.data.n_samples)} samples: ${FIRES_WHERE}`));
+  if (group.firing_rate !== null) facts.push(fact(format.share(group.firing_rate), "fires on", `${format.count(group.n_firing)} of ${format.count(R.data.n_samples)} samples; it fires where ${group.size === 1 ? "its component is active" : FIRES_WHERE}`));
   if (isLanguage) facts.push(fact(format.one(group.token_entropy), "bits of tokens", "entropy of the tokens on which it fires: 0 for a single token, 8 for 256 equally frequent ones"));
   if (group.inside && group.inside.mean_jaccard !== null) facts.push(fact(format.two(group.inside.mean_jaccard), "mean Jaccard", "of two of its components: both active, of the samples where either is; mean over pairs"));
   if (group.confidence !== null) facts.push(fact(format.two(group.confidence), "confidence", "mean over its components of how sure their place is"));
-  if (isLanguage) facts.push(fact(format.two(group.positional), "positional", "share of its firing's entropy that the position in the sequence tells"));
+  if (isLanguage) facts.push(fact(format.two(group.positional), "positional", "share of its firing's entropy that the position in the sequence tells, 0 to 1"));
   if (group.effect) facts.push(fact(format.free(group.effect.ablate.firing), "effect", `of its ablation where it fires: ${group.effect.unit}`));
   const modules = Object.entries(group.modules).map(([module, count]) => el("span", null, el("b", null, String(count)), ` ${module}`));
   facts.push(el("div", { class: "fact wide", title: "where its components lie: the strip has a cell for each module in order of execution" }, el("dt", null, Object.keys(group.modules).length === 1 ? "module" : "modules"), el("dd", null, strip(row.modules, row.size), el("span", { class: "modules mono" }, ...modules))));
@@ -124,10 +124,10 @@ function membersSection(group) {
     { name: "active on", title: "share of the samples on which it is active", number: true },
     { name: "when it fires", title: "P(active | the group fires)", number: true },
     { name: "group fires then", title: "P(the group fires | active)", number: true },
-    { name: "Jaccard", title: "of its activity and the group's firing", number: true });
-  if (sure) columns.push({ name: "sure", title: "how sure its place is", number: true });
+    { name: "Jaccard", title: "it is active and the group fires, of the samples where either is so", number: true });
+  if (sure) columns.push({ name: "sure", title: isEnsemble ? "share of the members in which it is together with another component of the group, mean over these" : "how sure its place in this group is, 0 to 1", number: true });
   if (hasParts) columns.push({ name: "part", title: "the stable part that it is in, by its letter above; none: in no stable group" });
-  if (also) columns.push(isEnsemble ? { name: "in some members with", title: "groups that it is together with in a share of the members" } : { name: "also serves", title: "other groups that explain a share of its activity" });
+  if (also) columns.push(isEnsemble ? { name: "in some members with", title: "other groups that it is together with, and in which share of the members" } : { name: "also serves", title: "other groups that explain a share of its activity" });
   const shown = group.members.slice(0, 300);
   const rows = shown.map((member) => {
     const name = measured && member.strongest

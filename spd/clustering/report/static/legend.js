@@ -11,8 +11,9 @@ const FIRES_WHERE = isPosterior
 /** How far the firing of a group is that of all its components. */
 function firingSentence(group) {
   if (group.firing_rate === null || group.size < 2) return null;
-  const most = group.most_rate ? `more than half of them on ${format.share(group.most_rate)} of the samples` : "never more than half of them";
-  return el("p", { class: "short soft firing" }, `Fires where ${FIRES_WHERE}: ${format.one(group.mean_active)} of its ${group.size} at once on average, ${most}.`);
+  const any = isPosterior ? `any of them on ${format.share(group.any_rate)} of the samples, ` : "";
+  const most = group.most_rate ? `more than half on ${format.share(group.most_rate)}${any ? "" : " of the samples"}` : "never more than half";
+  return el("p", { class: "short soft firing" }, `Fires where ${FIRES_WHERE}: ${format.one(group.mean_active)} of its ${group.size} components at once on average (${any}${most}).`);
 }
 
 /** Every head of a column and every figure under the roots, with its title, by the heading that it stands under. */

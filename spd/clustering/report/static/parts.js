@@ -45,7 +45,7 @@ async function partsSection(group) {
   const measured = new Map((group.parts || []).map((part) => [part.part, part]));
   const boxes = parts.slice(0, MAX_PARTS).map(([number]) => partBox(group, parts, number, measured.get(number), ids));
   const rest = group.members.filter(({ part }) => part === null || part === undefined);
-  const note = `${parts.length === 1 ? "trust this" : "trust each of these"} rather than the whole; a part fires where any of its components is active`;
+  const note = `${parts.length === 1 ? "trust this" : "trust each of these"} rather than the whole; a part fires by the same rule as a group`;
   return section(parts.length === 1 ? "Stable part" : "Stable parts", el("div", null, ...boxes,
     rest.length ? el("div", { class: "part-box" }, el("h4", null, `In no part: ${rest.length}`), labelsOf(rest)) : null,
     parts.length > MAX_PARTS ? el("p", { class: "soft" }, `${parts.length - MAX_PARTS} more: see the column \u201cpart\u201d of the components`) : null), note);
@@ -56,8 +56,10 @@ function partBox(group, parts, number, found, ids) {
   const figures = [`${members.length} components`];
   if (found) figures.push(`fires on ${format.share(found.firing_rate)}`);
   if (found && found.token_entropy !== null) figures.push(`${format.one(found.token_entropy)} bits`);
-  const same = alike(found ? found.tokens.map(({ id }) => id) : []);
-  const tokens = found ? found.tokens.map((token) => el("span", { class: "pair" }, chip(token.id, same.has(token.id)), el("small", null, format.share(token.weight ?? token.share)))) : [];
+  const weight = (token) => token.weight ?? token.share;
+  const leading = found ? found.tokens.filter((token) => weight(token) > 0.12 * weight(found.tokens[0])) : [];
+  const same = alike(leading.map(({ id }) => id));
+  const tokens = leading.map((token) => el("span", { class: "pair" }, chip(token.id, same.has(token.id)), el("small", null, format.share(weight(token)))));
   const line = ([sample, strength]) => (ids.length ? contextLine(ids, { sample, strength }, found.max_strength) : sampleLine({ sample, strength }, found.max_strength));
   const places = found && found.strongest.length && (ids.length || R.data.kind === "matrix") ? el("ol", { class: `contexts${ids.length ? "" : " samples"}` }, ...found.strongest.map(line)) : null;
   return el("div", { class: "part-box", id: `part-${number}`, tabindex: -1 },

@@ -122,7 +122,7 @@ function effectSection(group) {
     { name: "elsewhere", title: "the same over the samples on which it does not fire", number: true },
     { name: "control", title: "mean of random sets of as many components of the same modules and like rates, where the group fires", number: true },
     { name: "range", title: "least and greatest of these sets", number: true },
-    { name: "beats", title: "ablated: sets that change the output less than the group does where it fires; kept alone: sets that leave it farther from the unablated model's", number: true },
+    { name: "beats", title: "ablated: sets that change the output less than the group does where it fires; kept alone: sets that recover less of the output", number: true },
   ], rows);
   const list = (name, items, text) => items && items.length
     ? el("div", null, el("h4", null, name), el("p", { class: "chips" }, ...items.map(([id, value]) => el("span", { class: "pair" }, text(id), el("small", null, format.free(value))))))

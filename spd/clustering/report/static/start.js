@@ -11,9 +11,9 @@ function makeTop() {
   const parts = [settings.groups, settings.activation_threshold === undefined ? null : `active above ${settings.activation_threshold}`, samples, data.kind ? `a group fires where ${FIRES_WHERE}` : null];
   byId("subtitle").textContent = parts.filter(Boolean).map((part) => visible(String(part))).join(" \u00b7 ");
   const tiles = [
-    fact(format.count(summary.n_alive), "components alive", "active often enough to be grouped (filter_dead_threshold)"),
-    summary.n_dead === null ? null : fact(format.count(summary.n_dead), "dead", "components of these modules that were left out, since they are hardly ever active"),
-    fact(format.count(summary.n_groups_of_two), "groups of two or more", "groups of at least two components"),
+    fact(format.count(summary.n_alive), "components alive", "those that were grouped; components that are hardly ever active are dead (filter_dead_threshold)"),
+    summary.n_dead === null ? null : fact(format.count(summary.n_dead), "dead", "components of these modules that were left out"),
+    fact(format.count(summary.n_groups_of_two), "groups of two or more", "sets of components that were found to belong together"),
     fact(format.count(summary.n_alone), "alone", "components that no group took in"),
   ];
   if (settings.n_members) tiles.push(fact(String(settings.n_members), "members", "clusterings of the ensemble that are compared"));

@@ -5,7 +5,7 @@ const CAUTIONS = {
   "positional": "its firing follows the position in the sequence",
   "seldom together": "two of its components are seldom active together (mean Jaccard index below 0.2)",
   "never together": "some of its merges joined parts that are never active together",
-  "like the controls": "random sets like it change the output as much",
+  "like the controls": "at least one random set like it changes the output as much where it fires",
   "everywhere": "its ablation changes the output nearly as much where it does not fire",
   "weak": "its ablation hardly changes the output",
 };

@@ -10,8 +10,8 @@ const COLUMNS = [
   { key: "confidence", name: "sure", title: "mean confidence of its components' places, 0 to 1", number: true },
   { key: "size", name: "size", title: "how many components it has", number: true },
   { key: "modules", name: "modules", title: "where its components lie, modules in order of execution" },
-  { key: "rate", name: "fires on", title: `share of the samples on which it fires: ${FIRES_WHERE}`, number: true },
-  { key: "bits", name: "bits", title: `entropy of the tokens on which it fires (${FIRES_WHERE}): 0 for a single token, 8 for 256 equally frequent ones`, number: true },
+  { key: "rate", name: "fires on", title: `share of the samples on which it fires, that is, where ${FIRES_WHERE}`, number: true },
+  { key: "bits", name: "bits", title: `entropy of the tokens on which it fires, that is, where ${FIRES_WHERE}: 0 for a single token, 8 for 256 equally frequent ones`, number: true },
   { key: "near", name: "near", title: "the group whose firing is most like its own, by the Jaccard index", number: true },
   { key: "effect", name: "effect", title: "how much the output changes where it fires, when the group is ablated (measured for the largest groups); filled: specific, that is, at least 3 times as much there as elsewhere, and more than every random set like it; its page compares it kept alone, too", number: true },
 ];
