@@ -27,7 +27,7 @@ _ROUNDS, _TOLERANCE = 200, 1e-3
 """At most so many rounds; until one brings fewer nats."""
 
 Rule = tuple[np.ndarray, float]
-"""(weights of the components, bias): a group fires where the bias and the weights of those active sum to more than 0."""
+"""(weights of the components, bias): fires where the bias and the weights of the active ones sum to more than 0."""
 
 
 def fitted(grouping: Grouping, samples: Samples | None) -> Grouping:
