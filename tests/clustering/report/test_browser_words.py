@@ -135,7 +135,7 @@ def test_when_a_group_fires_is_said_where_its_rate_stands(driver: Any, tmp_path:
     path.write_text(render_page(posterior), encoding="utf-8")
     browser.open_page(driver, path, "#group-0")
     wait_for(driver, ".firing")
-    assert "the posterior probability that it fires" in texts(driver, ".firing")[0]
+    assert "where its posterior probability, given" in texts(driver, ".firing")[0]
     assert "(any of them on " in texts(driver, ".firing")[0]
     assert "posterior" in driver.find_element("css selector", "th[data-key=rate] button").get_attribute("title")
 

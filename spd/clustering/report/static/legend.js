@@ -5,7 +5,7 @@ const isPosterior = String(R.settings.firing_rule).startsWith("posterior");
 
 /** When a group fires, in words: rates, bits, tokens and places all follow from it. */
 const FIRES_WHERE = isPosterior
-  ? "the posterior probability that it fires, given which of its components are active, is above one half"
+  ? "its posterior probability, given which of its components are active, is above one half"
   : "any of its components is active";
 
 /** How far the firing of a group is that of all its components. */
