@@ -19,6 +19,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.firing_code import with_code
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.limits import MAX_PAGE_BYTES
 from spd.clustering.report.make import write_report
@@ -137,6 +138,9 @@ def main() -> None:
     grouping = from_history(history, len(history), "made up")
     content = build_content(grouping, samples, Subject({"name": "made up"}, {"alpha": 1.0}, history=history))
     measured, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+    fitting = cpu_seconds()
+    with_code(grouping, samples)
+    fitting = cpu_seconds() - fitting
     with tempfile.TemporaryDirectory() as directory:
         started = time.perf_counter()
         page = write_report(content, Path(directory) / "report.html")
@@ -146,6 +150,7 @@ def main() -> None:
             ["active entries", f"{samples.memberships.nnz:,}"],
             ["measuring (s)", f"{measured:.1f}"],
             ["measuring, CPU (s)", f"{cpu:.1f}"],
+            ["codes of a consensus, CPU (s)", f"{fitting:.1f}"],
             ["memory beyond the samples", byte_count(peak_bytes() - before)],
             ["writing (s)", f"{written:.1f}"],
             [f"page (at most {MAX_PAGE_BYTES >> 20} MiB)", byte_count(page.stat().st_size)],

@@ -20,7 +20,8 @@ from spd.clustering.report.grouping import Grouping, members_hash
 from spd.clustering.report.judgement import MEANINGS, remarks, verdict_of
 from spd.clustering.report.limits import Limits
 from spd.clustering.report.merges import merge_pairs, merge_reasons
-from spd.clustering.report.relations import groups_around, inside_counts, mean_jaccard, member_rows
+from spd.clustering.report.parts import describe_parts
+from spd.clustering.report.relations import active_at_once, groups_around, inside_counts, mean_jaccard, member_rows
 from spd.clustering.report.samples import Firing, Samples, firing_of
 from spd.clustering.report.tokens import TokenCounts, feature_table
 from spd.errors import SPDError
@@ -193,6 +194,8 @@ def _measure(
             group |= tokens.of(firing.fired, firing.strength[firing.fires])
         elif samples.features is not None:
             group["tokens"] = feature_table(samples.features, firing.fired)
+        if grouping.parts is not None:
+            group["parts"] = describe_parts(samples, grouping, place, limits, tokens)
         group["merges"] = reasons[place]
         never = sum(merge["never_together"] for merge in reasons[place])
         group["verdict"], group["why"] = verdict_of(
@@ -218,6 +221,7 @@ def _measure_group(
     group["firing_rate"] = float(f"{n_fired / samples.n_samples:.6g}")
     group["n_firing"] = n_fired
     group["activity"] = float(f"{firing.value.sum(dtype=np.float64) / samples.n_samples:.6g}")
+    group |= active_at_once(firing, len(members), samples.n_samples)
     group["max_strength"] = float(f"{firing.strength[firing.fires].max(initial=0):.6g}")
     rows, order = member_rows(samples.columns, members, firing, samples.n_samples)
     known = {member["component"]: member for member in group["members"]}

@@ -7,7 +7,8 @@
    and over those on which it does not.
 
 A group is `specific` when its ablation changes the output where it fires at least RATIO times as much as elsewhere, and
-more than the ablation of any control does there.
+more than the ablation of any control does there. How many controls it beats is told of both: ablated, it changes more
+than they do; kept alone, less, since more of the output comes back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,8 +89,9 @@ def measure_effects(
 
     Returns:
         By place {unit, verdict, why, n_firing, n_elsewhere, ablate: {firing, elsewhere, controls: [{firing,
-        elsewhere}]}, keep: likewise, loses and gains (language: [[token, probability]]) or outputs (toy: [[output,
-        squared error]])}.
+        elsewhere}], beats (controls that change less where the group fires)}, keep: likewise (beats: controls that
+        change more), loses and gains (language: [[token, probability]], means over the samples on which it fires) or
+        outputs (toy: [[output, squared error]], likewise)}.
     """
     rng = np.random.default_rng(seed)
     plans = [plan for place in places if (plan := _plan(samples, grouping, place, n_items, rng)) is not None]
@@ -109,30 +111,42 @@ def measure_effects(
             "unit": UNITS[model.divergence],
             "n_firing": int(plan.fires.sum()),
             "n_elsewhere": int((~plan.fires).sum()),
-            "ablate": _means(ablated[start:end].reshape(shape), plan.fires),
-            "keep": _means(kept[start:end].reshape(shape), plan.fires),
+            "ablate": with_beaten(_means(ablated[start:end].reshape(shape), plan.fires), more=True),
+            "keep": with_beaten(_means(kept[start:end].reshape(shape), plan.fires), more=False),
         }
-        effect["verdict"], effect["why"] = judge(effect["ablate"], WEAK[model.divergence])
+        effect["verdict"], effect["why"] = judge(effect["ablate"], effect["keep"], WEAK[model.divergence])
         found[plan.place] = effect | _outputs(changed[bucket] / max(1, plan.fires.sum()), model.divergence)
         start = end
     return found
 
 
-def judge(ablate: Mapping[str, Any], weak: float) -> tuple[str, str]:
-    """(verdict, reason): specific, everywhere, like the controls, or weak."""
-    firing, elsewhere = ablate["firing"], ablate["elsewhere"]
-    most = max((control["firing"] for control in ablate["controls"]), default=0.0)
+def with_beaten(means: Mapping[str, Any], *, more: bool) -> dict[str, Any]:
+    """The same with `beats`: how many controls change less (more=True), or more, than the group where it fires."""
+    own, controls = means["firing"], [control["firing"] for control in means["controls"]]
+    return {**means, "beats": sum(control < own if more else control > own for control in controls)}
+
+
+def judge(ablate: Mapping[str, Any], keep: Mapping[str, Any], weak: float) -> tuple[str, str]:
+    """(verdict, reason): specific, everywhere, like the controls, or weak; the reason tells of both, ablated and kept.
+
+    Args:
+        ablate, keep: see with_beaten.
+    """
+    firing, elsewhere, n = ablate["firing"], ablate["elsewhere"], len(ablate["controls"])
+    changes, kept = "", "there was no random set like it to compare with"
+    if n:
+        changes = f", and there more than {ablate['beats']} of {n} random sets like it"
+        kept = f"kept alone in its modules, it recovers more of the output than {keep['beats']} of {n} of them"
+    if elsewhere is None:
+        return "everywhere", f"it fires on every sample looked at, so there is no elsewhere to compare with; {kept}"
+    if firing < weak:
+        return "weak", f"its ablation hardly changes the output even where it fires; {kept}"
     ratio = firing / elsewhere if elsewhere else np.inf
     where = "only where it fires" if ratio > 1000 else f"{ratio:.3g} times as much where it fires as elsewhere"
-    if elsewhere is None:
-        return "everywhere", "it fires on every sample looked at, so there is no elsewhere to compare with"
-    if firing < weak:
-        return "weak", "its ablation hardly changes the output even where it fires"
-    if firing <= most:
-        return "like the controls", "its ablation changes the output no more than that of random sets like it"
-    if ratio < RATIO:
-        return "everywhere", f"its ablation changes the output {where}"
-    return "specific", f"its ablation changes the output {where}, and more than that of random sets like it"
+    reason = f"ablated, it changes the output {where}{changes}; {kept}"
+    if ablate["beats"] < n:
+        return "like the controls", reason
+    return ("specific" if ratio >= RATIO else "everywhere"), reason
 
 
 @dataclass(frozen=True, eq=False)

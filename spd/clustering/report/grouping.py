@@ -3,10 +3,10 @@
 Whether a group fires on a sample is one linear rule: bias_g + sum over its active components of weight_i > 0, and at
 least one of them is active.
 
-- Any component (cuts, consensus, mappings): bias -1/2, weights 1.
-- Posterior (`Groups`): a component is active with probability p when its group fires and q when not, independently, so
-  the log odds of firing are log(f / (1 - f)) + sum over all of log((1 - p) / (1 - q)) + sum over the active ones of
-  log(p (1 - q) / (q (1 - p))).
+- Any component (cuts, mappings): bias -1/2, weights 1.
+- Posterior (`Groups`; a consensus, once codes are fitted to samples by firing_code): a component is active with
+  probability p when its group fires and q when not, independently, so the log odds of firing are log(f / (1 - f)) + sum
+  over all of log((1 - p) / (1 - q)) + sum over the active ones of log(p (1 - q) / (q (1 - p))).
 """
 
 import hashlib
@@ -73,6 +73,11 @@ class Grouping:
     def n_groups(self) -> int:
         """Groups of one component included."""
         return len(self.ids)
+
+    @property
+    def is_consensus(self) -> bool:
+        """Whether it is the consensus of an ensemble, which alone has parts."""
+        return self.parts is not None
 
     @cached_property
     def members(self) -> list[np.ndarray]:

@@ -23,8 +23,8 @@ HUB = 0.5
 MEANINGS: dict[str, str] = {
     "core": "All its components are together in every member of the ensemble in which they are alive: trust it.",
     "stable": "Its components are together in nearly all members of the ensemble: trust it.",
-    "split": "It falls into several stable groups: trust these, not their union.",
-    "uncertain": "The members of the ensemble disagree on it: trust its stable part, if it has one.",
+    "split": "It falls into several stable groups: trust these, which its page shows one by one, not their union.",
+    "uncertain": "The members of the ensemble disagree on it: trust its stable parts, which its page shows, if any.",
     "sure": "Its components truly belong together with a probability of 0.9 or more on average.",
     "likely": "Its components truly belong together with a probability between 0.5 and 0.9 on average.",
     "tight": f"Two of its components have a Jaccard index of {TIGHT} or more on average. Only an ensemble can tell "

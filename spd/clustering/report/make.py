@@ -11,6 +11,7 @@ from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.directory import Opened, open_directory
 from spd.clustering.report.effects import measure_effects
 from spd.clustering.report.exports import NeuronpediaNames, groups_csv, mapping, neuronpedia_link
+from spd.clustering.report.firing_code import fitted
 from spd.clustering.report.labels_file import read_labels, read_sample_texts
 from spd.clustering.report.limits import Limits
 from spd.clustering.report.model_data import ModelData, model_data
@@ -151,10 +152,10 @@ def report_content(
                 raise
             missing.append(f"Nothing was measured, so there are no contexts: {error}")
             logger.warning("the report has no contexts: %s", error)
-    effects = {}
+    effects, grouping = {}, fitted(opened.grouping, samples)
     if model is not None and samples is not None and options.n_effects:
-        largest = [int(place) for place in opened.grouping.by_size[: options.n_effects]]
-        effects = measure_effects(model, samples, opened.grouping, largest, show=show)
+        largest = [int(place) for place in grouping.by_size[: options.n_effects]]
+        effects = measure_effects(model, samples, grouping, largest, show=show)
     subject = Subject(
         model=_model(opened, model),
         settings=opened.settings | {"directory": opened.directory.name},
@@ -163,7 +164,7 @@ def report_content(
         labels=labels,
         missing=missing,
     )
-    content = build_content(opened.grouping, samples, subject, effects=effects)
+    content = build_content(grouping, samples, subject, effects=effects)
     if options.neuronpedia is not None:
         for group in content["groups"]:
             names = [member["label"] for member in group["members"]]
@@ -280,7 +281,10 @@ def smaller(content: dict[str, Any], limits: Limits) -> dict[str, Any]:
             member | {name: member[name][: limits.n_member] for name in ("strongest", "while_firing") if name in member}
             for member in group["members"]
         ]
-        groups.append(group | {"contexts": kept, "members": members} if "contexts" in group else group)
+        kept_of = {"contexts": kept, "members": members}
+        if "parts" in group:
+            kept_of["parts"] = [part | {"strongest": part["strongest"][: limits.n_member]} for part in group["parts"]]
+        groups.append(group | kept_of if "contexts" in group else group)
     return content | {"groups": groups, "left_out": limits.left_out()}
 
 

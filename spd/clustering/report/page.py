@@ -24,6 +24,7 @@ from spd.text import printable
 
 _SCRIPTS = (
     "base.js",
+    "legend.js",
     "summary.js",
     "filter.js",
     "table.js",
@@ -31,6 +32,7 @@ _SCRIPTS = (
     "cuts.js",
     "places.js",
     "relations.js",
+    "parts.js",
     "group.js",
     "exports.js",
     "start.js",
@@ -68,6 +70,7 @@ def render_page(content: dict[str, Any]) -> str:
         "style": style,
         "script": script,
         "data": "\n".join([head, *chunks]),
+        "firing": html.escape(f"Fires: {printable(str(content['settings'].get('firing_rule', '')))}."),
         "noscript": _plain_table(content),
     }
     return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], _static("page.html"))

@@ -39,6 +39,20 @@ def member_rows(
     return rows, order
 
 
+def active_at_once(firing: Firing, n_members: int, n_samples: int) -> dict[str, float]:
+    """How far a group's firing is that of all its components.
+
+    Keys: mean_active (components active where it fires, mean), any_rate, most_rate (shares of the samples on which any,
+    and more than half, of them are active).
+    """
+    n_active = firing.n_active
+    return {
+        "mean_active": _number(float(n_active[firing.fires].mean()) if firing.fires.any() else 0.0),
+        "any_rate": _number(np.count_nonzero(n_active) / n_samples),
+        "most_rate": _number(np.count_nonzero(2 * n_active > n_members) / n_samples),
+    }
+
+
 def inside_counts(firing: Firing, order: np.ndarray, n_members: int) -> list[list[int]]:
     """(m, m) on how many samples two components are both active; the first MAX_INSIDE of `order`."""
     from scipy.sparse import csr_array

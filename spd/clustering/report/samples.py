@@ -131,6 +131,11 @@ class Firing:
         """(e,) place in `rows`."""
         return np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
 
+    @cached_property
+    def n_active(self) -> np.ndarray:
+        """(r,) how many of the group's components are active."""
+        return np.bincount(self.row_of_entry[self.active], minlength=len(self.rows))
+
     def dense(self, rows: np.ndarray, n_components: int) -> np.ndarray:
         """(len(rows), n_components) importances at these samples."""
         found = np.zeros((len(rows), n_components), np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
 from spd.clustering.report.directory import open_directory
+from spd.clustering.report.firing_code import fitted
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.make import ReportOptions, model_samples
 from spd.clustering.report.model_data import model_data
@@ -82,7 +83,7 @@ def describe_groups(
 
     n_samples = samples_of_items(data.path, selection.items)
     samples, _ = model_samples(opened, data, ReportOptions(n_samples=n_samples))
-    content = build_content(opened.grouping, samples, Subject(model={}, settings=opened.settings))
+    content = build_content(fitted(opened.grouping, samples), samples, Subject(model={}, settings=opened.settings))
     return shown_groups(content, selection)
 
 

@@ -56,7 +56,7 @@ class TokenCounts:
             fired: (f,) the samples on which a group fires.
             strength: (f,) how strongly.
         """
-        shown, entropy = self._table(self.tokens[fired], strength, self._base)
+        shown, entropy = self.table(fired, strength)
         positions, positional = self._positions(fired)
         return {
             "tokens": shown,
@@ -66,6 +66,10 @@ class TokenCounts:
             "positional": positional,
             "positions": positions,
         }
+
+    def table(self, fired: np.ndarray, strength: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+        """The tokens fired on, and their entropy in bits; arguments as in `of`."""
+        return self._table(self.tokens[fired], strength, self._base)
 
     def _beside(self, found: np.ndarray, strength: np.ndarray, base: np.ndarray, n: int) -> list[dict[str, Any]]:
         """The table of the tokens beside those fired on; -1: there is none."""

@@ -77,8 +77,8 @@ def small_content(**more: Any) -> dict[str, Any]:
         "why": "its ablation changes the output only where it fires",
         "n_firing": 10,
         "n_elsewhere": 90,
-        "ablate": {"firing": 0.5, "elsewhere": 0.001, "controls": [{"firing": 0.01, "elsewhere": 0.01}]},
-        "keep": {"firing": 1.5, "elsewhere": 0.2, "controls": [{"firing": 1.4, "elsewhere": 0.2}]},
+        "ablate": {"firing": 0.5, "elsewhere": 0.001, "controls": [{"firing": 0.01, "elsewhere": 0.01}], "beats": 1},
+        "keep": {"firing": 1.5, "elsewhere": 0.2, "controls": [{"firing": 1.4, "elsewhere": 0.2}], "beats": 0},
         "loses": [[0, 0.2]],
         "gains": [[1, 0.1]],
     }

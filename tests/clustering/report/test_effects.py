@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from spd.clustering.labels import component_labels
 from spd.clustering.report.effects import (
     N_CONTROLS,
     MaskedRows,
@@ -13,12 +15,14 @@ from spd.clustering.report.effects import (
     control_sets,
     judge,
     measure_effects,
+    with_beaten,
 )
 from spd.clustering.report.grouping import Grouping, from_mapping
 from spd.clustering.report.model_data import ModelData
 from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.samples import Samples
 from spd.experiments.ground_truth import component_features
+from spd.models.masked import MaskSets, masked_output, whole_output
 from tests.clustering.report.fixtures import LABELS, grouping_of, language_samples
 
 RUN = "example:resid_mlp2"
@@ -57,6 +61,8 @@ def test_an_ablated_group_destroys_its_own_feature_and_no_other(
         assert effect["verdict"] == "specific"
         assert effect["ablate"]["firing"] > 10 * effect["ablate"]["elsewhere"]
         assert len(effect["ablate"]["controls"]) == N_CONTROLS
+        assert effect["ablate"]["beats"] == N_CONTROLS
+        assert "there more than 5 of 5 random sets like it; kept alone" in effect["why"]
 
 
 def test_what_a_group_loses_is_the_relu_of_its_feature(
@@ -102,7 +108,50 @@ def test_controls_match_modules_and_sizes() -> None:
 )
 def test_verdicts(firing: float, elsewhere: float | None, control: float, verdict: str) -> None:
     ablate = {"firing": firing, "elsewhere": elsewhere, "controls": [{"firing": control, "elsewhere": 0.0}]}
-    assert judge(ablate, 1e-3)[0] == verdict
+    keep = {"firing": 1.0, "elsewhere": 0.1, "controls": [{"firing": 2.0, "elsewhere": 0.1}]}
+    assert judge(with_beaten(ablate, more=True), with_beaten(keep, more=False), 1e-3)[0] == verdict
+
+
+def test_a_reason_tells_how_many_controls_are_beaten_both_ways() -> None:
+    def means(firing: float, *controls: float) -> dict[str, Any]:
+        return {"firing": firing, "elsewhere": 0.1, "controls": [{"firing": one, "elsewhere": 0.1} for one in controls]}
+
+    ablate = with_beaten(means(1.0, 0.2, 0.3, 0.4), more=True)
+    keep = with_beaten(means(1.0, 0.5, 1.0, 2.0), more=False)
+    assert (ablate["beats"], keep["beats"]) == (3, 1)
+    verdict, why = judge(ablate, keep, 1e-3)
+    assert verdict == "specific"
+    assert "10 times as much where it fires as elsewhere, and there more than 3 of 3 random sets like it" in why
+    assert "kept alone in its modules, it recovers more of the output than 1 of 3 of them" in why
+    alone = with_beaten(means(1.0), more=True)
+    assert judge(alone, alone, 1e-3) == (
+        "specific",
+        "ablated, it changes the output 10 times as much where it fires as elsewhere; "
+        "there was no random set like it to compare with",
+    )
+
+
+def test_tokens_lose_probability_where_the_group_fires() -> None:
+    """Against plain forward passes: means over the samples on which it fires, of the items looked at, and no others."""
+    model = ModelInputs.load("example:lm_words")
+    labels = component_labels(dict.fromkeys(model.model.module_to_c, 4))
+    grouping = from_mapping(dict.fromkeys(labels, 0), "one group")
+    samples = model.samples(labels, 0.01, 512, ModelData("example:lm_words"))
+    assert samples.tokens is not None
+    n_items, length = samples.tokens.shape
+    effect = measure_effects(model, samples, grouping, [0], n_items=n_items)[0]
+    fires = (samples.memberships.to_scipy().toarray() > samples.threshold).any(axis=1)
+    batch = torch.from_numpy(samples.tokens).to(model.device)
+    sets = MaskSets.ablated(model.model, [component_set(labels, range(len(labels)))])
+    masked = masked_output(model.model, batch, sets, torch.zeros(n_items, dtype=torch.int64, device=model.device))
+    change = (whole_output(model.model, batch).softmax(-1) - masked.softmax(-1)).cpu().numpy()
+    lost = change.reshape(n_items * length, -1)[fires].mean(axis=0)
+    assert 0 < fires.sum() < len(fires) == n_items * length
+    for token, value in effect["loses"]:
+        assert value == pytest.approx(lost[token], rel=1e-3)
+    for token, value in effect["gains"]:
+        assert value == pytest.approx(-lost[token], rel=1e-3)
+    assert effect["loses"][0][0] == lost.argmax()
 
 
 def test_a_group_that_never_fires_has_no_effect(model: ModelInputs, by_feature: Grouping) -> None:

@@ -122,7 +122,7 @@ function barCell(value, text, most) {
   return el("td", { class: "number bar", style: { "--width": `${(100 * width).toFixed(1)}%` } }, text);
 }
 
-/** A plain table: columns are {name, title, number}, rows are lists of cells (elements are cells already). */
+/** A plain table: columns are {name, title (what it means), number}, rows are lists of cells (elements are cells already). */
 function plainTable(columns, rows, attributes) {
   const head = columns.map((column) =>
     el("th", { class: column.number ? "number" : null, title: column.title, scope: "col" }, column.name));

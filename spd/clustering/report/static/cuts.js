@@ -29,7 +29,7 @@ function setCut(n) {
 function showCut() {
   if (!byId("slider")) return;
   byId("slider").value = cuts.n === null ? R.summary.n_groups : cuts.n;
-  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups; contexts stay the report's`;
+  byId("cut-now").textContent = cuts.n === null ? `${format.count(R.summary.n_groups)} groups, as reported` : `${format.count(cuts.n)} groups; \u2013: known only of the groups found, and contexts are theirs`;
   byId("back").hidden = cuts.n === null;
 }
 
@@ -90,9 +90,15 @@ function cutGroupPage(row) {
     const source = R.index[at];
     return [el("td", null, el("a", { href: `#group-${source.id}` }, `group ${source.id}`)), `${count} of ${source.size}`, el("td", { class: "what" }, ...whatOf(source))];
   });
+  const made = section("Made of", plainTable([
+    { name: "group of the report", title: "those whose components are in this group of the cut" },
+    { name: "components", title: "how many of the report's group are in this one", number: true },
+    { name: "mostly on", title: "what the report's group fires on most" },
+  ], rows));
   return [
     el("p", { class: "soft" }, "Contexts and figures are of the report's groups; open one of those that it is made of."),
-    section("Made of", plainTable([{ name: "group of the report" }, { name: "components", number: true }, { name: "mostly on" }], rows)),
+    made,
     section("Components", el("p", { class: "mono wrap" }, row.members.map((at) => visible(componentLabels[at])).join("  "))),
+    legendOf(made),
   ];
 }

@@ -15,11 +15,37 @@ const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split("."
 
 const componentLabels = R.components.labels;
 
-/** One function (row) -> boolean for what was typed; all words must match. */
+const COMPARISON = /^([a-z]+)(<=|>=|<|>|=|:)(.*)$/i, A_NUMBER = /^-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?%?$/i;
+const isNumberName = (name) => Object.hasOwn(NUMBERS, name.toLowerCase());
+
+/** What was typed: `match` (row) -> boolean, all words must; `fields`, the numbers compared; `misread`, a sentence for each
+    word that is not understood, which is left out. */
 function compileFilter(text) {
-  const words = text.match(/-?"[^"]*"?|\S+/g) || [];
-  const tests = words.map(compileWord);
-  return (row) => tests.every((test) => test(row));
+  const spaced = text.replace(/(^|\s)(-?)([a-z]+)\s*(<=|>=|<|>|=)\s*(?=[-.\d])/gi, (all, before, not, name, sign) => (isNumberName(name) ? before + not + name + sign : all));
+  const words = spaced.match(/-?"[^"]*"?|\S+/g) || [];
+  const found = words.map((word) => [word, sayMisread(word)]);
+  const tests = found.filter(([, why]) => !why).map(([word]) => compileWord(word));
+  const fields = words.map((word) => (word.replace(/^-/, "").match(COMPARISON) || [])[1]).filter((name) => name && isNumberName(name));
+  return { match: (row) => tests.every((test) => test(row)), fields, misread: found.map(([, why]) => why).filter(Boolean) };
+}
+
+/** Why a word is not understood; null: it is. Text with a sign in it that is no comparison is looked for as it stands. */
+function sayMisread(word) {
+  const [, name, sign, value] = word.replace(/^-/, "").match(COMPARISON) || [];
+  if (name === undefined || (isNumberName(name) && A_NUMBER.test(value))) return null;
+  const left = `\u201c${visible(word)}\u201d is not understood and left out: `;
+  if (isNumberName(name)) return `${left}a number comes after ${name.toLowerCase()}${sign}, as in size>3 or rate<1%.`;
+  if (sign === ":" || !A_NUMBER.test(value)) return null;
+  return `${left}numbers are ${Object.keys(NUMBERS).filter((one) => one !== "conf").join(", ")}, as in size>3 or rate<1%; text goes in quotes.`;
+}
+
+/** Below the field: what was not understood; else why nothing is shown. */
+function showNote(nShown, source) {
+  const unknown = state.fields.filter((name) => source.every((row) => NUMBERS[name.toLowerCase()](row) === null || NUMBERS[name.toLowerCase()](row) === undefined));
+  const sentences = [...state.misread, ...unknown.map((name) => `No group has a number \u201c${name.toLowerCase()}\u201d here.`)];
+  if (!sentences.length && !nShown && state.filter.trim()) sentences.push("No group matches all of it: words are looked for in labels, verdicts, remarks, tokens and components.");
+  if (byId("filter-note").textContent !== sentences.join(" ")) byId("filter-note").textContent = sentences.join(" ");
+  byId("filter").setAttribute("aria-invalid", String(state.misread.length > 0));
 }
 
 function compileWord(word) {
@@ -27,8 +53,8 @@ function compileWord(word) {
     const inner = compileWord(word.slice(1));
     return (row) => !inner(row);
   }
-  const comparison = word.match(/^([a-z]+)(<=|>=|<|>|=|:)(-?[\d.]+(?:e-?\d+)?)(%?)$/i);
-  if (comparison && NUMBERS[comparison[1].toLowerCase()]) return compileComparison(comparison);
+  const comparison = word.match(COMPARISON);
+  if (comparison && isNumberName(comparison[1])) return compileComparison(comparison);
   if (/^#\d+$/.test(word)) return (row) => row.id === Number(word.slice(1));
   if (word.startsWith("\"")) {
     const wanted = word.replace(/^"|"$/g, "");
@@ -37,12 +63,12 @@ function compileWord(word) {
   if (word.includes("*")) return compilePattern(word);
   const lower = word.toLowerCase();
   if (lower === "trusted") return isTrusted;
-  if (R.verdicts[lower] || lower in R.summary.verdicts) return (row) => row.verdict === lower;
+  if (Object.hasOwn(R.verdicts, lower) || Object.hasOwn(R.summary.verdicts, lower)) return (row) => row.verdict === lower;
   return (row) => searchText(row).includes(lower);
 }
 
-function compileComparison([, name, sign, digits, percent]) {
-  const value = Number(digits) / (percent ? 100 : 1);
+function compileComparison([, name, sign, digits]) {
+  const value = parseFloat(digits) / (digits.endsWith("%") ? 100 : 1);
   const read = NUMBERS[name.toLowerCase()];
   const compare = {
     "<": (x) => x < value, ">": (x) => x > value, "<=": (x) => x <= value, ">=": (x) => x >= value,

@@ -17,50 +17,29 @@ async function groupPage(row, at) {
         neighbours.next ? el("a", { href: `#group-${neighbours.next.id}`, title: "next in the index (j)", rel: "next" }, "\u203a") : null,
         el("a", { href: "#", title: "back to the index (Esc)", class: "close" }, "\u00d7"))),
     el("p", { class: "why" }, verdictMark(group.verdict), el("span", { class: "reason" }, group.why), ...group.remarks.map((remark) => el("span", { class: "remark", title: CAUTIONS[remark] }, remark))),
-    factsOf(group, row), ...inShort(group, row), partsOf(group), sharedOf(group));
-  return [head, ...(await bodyOf(group))];
+    factsOf(group, row), firingSentence(group), ...inShort(group, row), partsOf(group), sharedOf(group));
+  const body = await bodyOf(group);
+  return [head, ...body, legendOf(head, ...body)];
 }
 
 function factsOf(group, row) {
-  const facts = [fact(String(group.size), group.size === 1 ? "component" : "components")];
-  if (group.firing_rate !== null) facts.push(fact(format.share(group.firing_rate), "fires on", `${format.count(group.n_firing)} of ${format.count(R.data.n_samples)} samples`));
-  if (isLanguage) facts.push(fact(format.one(group.token_entropy), "bits of tokens", "entropy of the tokens that it fires on: 0 for one token"));
-  if (group.inside && group.inside.mean_jaccard !== null) facts.push(fact(format.two(group.inside.mean_jaccard), "mean Jaccard", "of two of its components"));
+  const facts = [fact(String(group.size), group.size === 1 ? "component" : "components", "how many it has")];
+  if (group.firing_rate !== null) facts.push(fact(format.share(group.firing_rate), "fires on", `${format.count(group.n_firing)} of ${format.count(R.data.n_samples)} samples; it fires where ${group.size === 1 ? "its component is active" : FIRES_WHERE}`));
+  if (isLanguage) facts.push(fact(format.one(group.token_entropy), "bits of tokens", "entropy of the tokens on which it fires: 0 for a single token, 8 for 256 equally frequent ones"));
+  if (group.inside && group.inside.mean_jaccard !== null) facts.push(fact(format.two(group.inside.mean_jaccard), "mean Jaccard", "of two of its components: both active, of the samples where either is; mean over pairs"));
   if (group.confidence !== null) facts.push(fact(format.two(group.confidence), "confidence", "mean over its components of how sure their place is"));
-  if (isLanguage) facts.push(fact(format.two(group.positional), "positional", "share of its firing's entropy that the position in the sequence tells"));
-  if (group.effect) facts.push(fact(format.free(group.effect.ablate.firing), "effect", group.effect.unit));
+  if (isLanguage) facts.push(fact(format.two(group.positional), "positional", "share of its firing's entropy that the position in the sequence tells, 0 to 1"));
+  if (group.effect) facts.push(fact(format.free(group.effect.ablate.firing), "effect", `of its ablation where it fires: ${group.effect.unit}`));
   const modules = Object.entries(group.modules).map(([module, count]) => el("span", null, el("b", null, String(count)), ` ${module}`));
-  facts.push(el("div", { class: "fact wide" }, el("dt", null, Object.keys(group.modules).length === 1 ? "module" : "modules"), el("dd", null, strip(row.modules, row.size), el("span", { class: "modules mono" }, ...modules))));
-  for (const [name, others] of [["within", group.inside_of], ["holds", group.holds]]) {
-    if (others && others.length) facts.push(el("div", { class: "fact wide" }, el("dt", null, name), el("dd", null, ...others.map(([id, share]) => el("a", { href: `#group-${id}`, title: `${format.share(share)} of the outer group's firing` }, `group ${id}`)))));
+  facts.push(el("div", { class: "fact wide", title: "where its components lie: the strip has a cell for each module in order of execution" }, el("dt", null, Object.keys(group.modules).length === 1 ? "module" : "modules"), el("dd", null, strip(row.modules, row.size), el("span", { class: "modules mono" }, ...modules))));
+  const nested = [["within", group.inside_of, "groups within whose firing nearly all of its own lies"], ["holds", group.holds, "groups nearly all of whose firing lies within its own"]];
+  for (const [name, others, title] of nested) {
+    if (others && others.length) facts.push(el("div", { class: "fact wide", title }, el("dt", null, name), el("dd", null, ...others.map(([id, share]) => el("a", { href: `#group-${id}`, title: `${format.share(share)} of the outer group's firing` }, `group ${id}`)))));
   }
   return el("dl", { class: "facts" }, ...facts);
 }
 
 const isEnsemble = Boolean(R.settings.n_members);
-const PART_LETTERS = "abcdefghijklmnopqrstuvwxyz";
-
-/** [[stable group, its components here]], the largest first: the letters of the parts follow this order. */
-function stableParts(group) {
-  const counts = new Map();
-  for (const { part } of group.members) if (part !== null && part !== undefined) counts.set(part, (counts.get(part) || 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-}
-
-const partLetter = (parts, part) => {
-  const at = parts.findIndex(([one]) => one === part);
-  return at < 0 ? "" : PART_LETTERS[at] || String(part);
-};
-
-/** Of a group that is not to be trusted whole: the stable groups in it. */
-function partsOf(group) {
-  const parts = stableParts(group);
-  if (!parts.length || (parts.length === 1 && parts[0][1] === group.size)) return null;
-  const rest = group.size - parts.reduce((sum, [, count]) => sum + count, 0);
-  const names = parts.map(([part, count]) => el("span", { class: "pair", title: `stable group ${part} of stable_groups.json` }, el("b", { class: "part" }, partLetter(parts, part)), ` ${count} components`));
-  return el("p", { class: "short" }, el("b", null, parts.length === 1 ? "Stable part " : "Stable parts "), ...names, rest ? el("span", { class: "soft" }, `${rest} in none; `) : null, el("span", { class: "soft" }, "see the column \u201cpart\u201d of its components"));
-}
-
 /** The other groups of all its components alike, where they are the same; else null. */
 function sharedAlso(group) {
   const [first, ...others] = group.members.map(({ also }) => JSON.stringify(also));
@@ -76,9 +55,10 @@ function sharedOf(group) {
 }
 
 async function bodyOf(group) {
-  const contexts = await contextSections(group);
+  const parts = await partsSection(group), contexts = await contextSections(group);
   const wide = el("div", { class: "two" }, tokensSection(group), el("div", null, besideSection("What comes next", "next token", group.next_tokens), besideSection("What comes before", "token before", group.previous_tokens), positionsSection(group)));
   return [
+    parts,
     ...contexts,
     wide,
     effectSection(group),
@@ -89,11 +69,18 @@ async function bodyOf(group) {
   ].filter(Boolean);
 }
 
+const INPUTS = {
+  token: "those on which it fires, first those that make it differ from the base rates most",
+  feature: "those present when it fires, most often first",
+  "next token": "those that come after a token on which it fires",
+  "token before": "those that come before a token on which it fires",
+};
+
 function inputTable(tokens, what) {
   const same = alike(tokens.map(({ id }) => id));
   const most = Math.max(...tokens.map(({ weight, share }) => weight ?? share));
   const columns = [
-    { name: what },
+    { name: what, title: INPUTS[what] },
     ...(isLanguage ? [{ name: "of its strength", title: "share of the group's summed strength", number: true }] : []),
     { name: isLanguage ? "of its firing" : "share", title: "share of the samples where it fires; read as a detector, its precision", number: true },
     { name: "lift", title: "share over the token's base rate", number: true },
@@ -132,15 +119,15 @@ function membersSection(group) {
   const sure = group.members.some((member) => member.confidence !== null);
   const also = !sharedAlso(group) && group.members.some((member) => member.also.length);
   const parts = stableParts(group), hasParts = partsOf(group) !== null;
-  const columns = [{ name: "component" }];
+  const columns = [{ name: "component", title: "module and number; those first that are active most while the group fires" }];
   if (measured) columns.push(
-    { name: "active on", title: "share of the samples", number: true },
+    { name: "active on", title: "share of the samples on which it is active", number: true },
     { name: "when it fires", title: "P(active | the group fires)", number: true },
     { name: "group fires then", title: "P(the group fires | active)", number: true },
-    { name: "Jaccard", title: "of its activity and the group's firing", number: true });
-  if (sure) columns.push({ name: "sure", title: "how sure its place is", number: true });
-  if (hasParts) columns.push({ name: "part", title: "the stable group that it is in" });
-  if (also) columns.push(isEnsemble ? { name: "in some members with", title: "groups that it is together with in a share of the members" } : { name: "also serves", title: "other groups that explain a share of its activity" });
+    { name: "Jaccard", title: "it is active and the group fires, of the samples where either is so", number: true });
+  if (sure) columns.push({ name: "sure", title: isEnsemble ? "share of the members in which it is together with another component of the group, mean over these" : "how sure its place in this group is, 0 to 1", number: true });
+  if (hasParts) columns.push({ name: "part", title: "the stable part that it is in, by its letter above; none: in no stable group" });
+  if (also) columns.push(isEnsemble ? { name: "in some members with", title: "other groups that it is together with, and in which share of the members" } : { name: "also serves", title: "other groups that explain a share of its activity" });
   const shown = group.members.slice(0, 300);
   const rows = shown.map((member) => {
     const name = measured && member.strongest

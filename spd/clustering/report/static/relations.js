@@ -46,11 +46,11 @@ function aroundSection(group) {
   });
   if (!rows.length) return section("Around", el("p", { class: "soft" }, "No other group fires together with it."));
   return section("Around", plainTable([
-    { name: "group" },
+    { name: "group", title: "those whose firing is most like its own" },
     { name: "Jaccard", title: "both fire, of the samples where either does", number: true },
     { name: "both", title: "share of the samples where both fire", number: true },
     { name: "cost", title: "change of the description length by merging the two, bits a sample: below 0 it would pay", number: true },
-    { name: "mostly on" },
+    { name: "mostly on", title: "what the other group fires on most" },
   ], rows));
 }
 
@@ -61,10 +61,13 @@ function mergesSection(group) {
   const flagged = merges.filter((merge) => merge.never_together).length;
   const note = flagged ? `${flagged} of ${merges.length} joined parts that are never active together` : "each joined parts that are active together";
   const table = plainTable([
-    { name: "iteration", number: true }, { name: "one part" }, { name: "other part" },
+    { name: "iteration", title: "merges before this one in the whole history", number: true },
+    { name: "one part", title: "a component of the part, and how many more of this group were in it" },
+    { name: "other part", title: "likewise" },
     { name: "cost", title: "change of the description length, bits a sample", number: true },
-    { name: "both", title: "share of the samples where both parts are active", number: true },
-    { name: "Jaccard", number: true }, { name: "" },
+    { name: "both", title: "share of the samples where both parts are active (any component of each)", number: true },
+    { name: "Jaccard", title: "both parts active, of the samples where either is", number: true },
+    { name: "remark", title: "never together: the parts are never both active on these samples; with others: a part also held components of other groups" },
   ], merges.map((merge) => [
     String(merge.iteration), partName(merge.a, merge.size_a), partName(merge.b, merge.size_b), format.free(merge.cost), format.share(merge.both),
     format.two(merge.jaccard), el("td", { class: "flag" }, [merge.never_together ? "never together" : "", merge.with_others ? "with others" : ""].filter(Boolean).join(", ")),
@@ -111,11 +114,15 @@ function effectSection(group) {
   const rows = kinds.filter(([key]) => effect[key]).map(([key, name, title]) => {
     const one = effect[key];
     const controls = one.controls.map(({ firing }) => firing);
-    return [el("td", { title }, name), format.free(one.firing), format.free(one.elsewhere), controls.length ? format.free(controls.reduce((a, b) => a + b, 0) / controls.length) : "", controls.length ? `${format.free(Math.min(...controls))} to ${format.free(Math.max(...controls))}` : ""];
+    return [el("td", { title }, name), format.free(one.firing), format.free(one.elsewhere), controls.length ? format.free(controls.reduce((a, b) => a + b, 0) / controls.length) : "", controls.length ? `${format.free(Math.min(...controls))} to ${format.free(Math.max(...controls))}` : "", controls.length ? `${one.beats} of ${controls.length}` : ""];
   });
   const table = plainTable([
-    { name: "" }, { name: "where it fires", number: true }, { name: "elsewhere", number: true },
-    { name: "control", title: "mean of random sets of as many components of the same modules and like rates, where the group fires", number: true }, { name: "range", number: true },
+    { name: "masks", title: "ablated: the group's components at 0, all others at 1; kept alone: all other components of its modules at 0" },
+    { name: "where it fires", title: `${unit}: mean over the samples on which the group fires`, number: true },
+    { name: "elsewhere", title: "the same over the samples on which it does not fire", number: true },
+    { name: "control", title: "mean of random sets of as many components of the same modules and like rates, where the group fires", number: true },
+    { name: "range", title: "least and greatest of these sets", number: true },
+    { name: "beats", title: "ablated: sets that change the output less than the group does where it fires; kept alone: sets that recover less of the output", number: true },
   ], rows);
   const list = (name, items, text) => items && items.length
     ? el("div", null, el("h4", null, name), el("p", { class: "chips" }, ...items.map(([id, value]) => el("span", { class: "pair" }, text(id), el("small", null, format.free(value))))))
@@ -123,6 +130,6 @@ function effectSection(group) {
   const output = (id) => el("bdi", { class: "chip" }, `output ${id}`);
   const note = `${unit}; ${format.count(effect.n_firing)} samples where it fires, ${format.count(effect.n_elsewhere)} where it does not`;
   return section("Effect", el("div", null, el("p", { class: "why" }, el("span", { class: `verdict ${effect.verdict === "specific" ? "good" : effect.verdict === "weak" ? "doubt" : "mixed"}` }, effect.verdict), el("span", { class: "reason" }, effect.why)), table,
-    list("Loses probability when ablated", effect.loses, (id) => chip(id)), list("Gains probability", effect.gains, (id) => chip(id)),
-    list("Outputs changed when ablated", effect.outputs, output)), note);
+    list("Loses probability when ablated, mean over the samples where it fires", effect.loses, (id) => chip(id)), list("Gains probability, likewise", effect.gains, (id) => chip(id)),
+    list("Outputs changed when ablated, mean over the samples where it fires", effect.outputs, output)), note);
 }

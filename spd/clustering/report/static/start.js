@@ -8,18 +8,18 @@ function makeTop() {
   const samples = data.kind === "language"
     ? `measured on ${format.count(data.n_samples)} tokens (${format.count(data.n_sequences)} sequences of ${data.sequence_length}${data.seed === undefined ? "" : `, seed ${data.seed}`})`
     : data.kind ? `measured on ${format.count(data.n_samples)} samples${data.seed === undefined ? "" : ` (seed ${data.seed})`}` : "nothing measured";
-  const parts = [settings.groups, settings.activation_threshold === undefined ? null : `active above ${settings.activation_threshold}`, samples];
+  const parts = [settings.groups, settings.activation_threshold === undefined ? null : `active above ${settings.activation_threshold}`, samples, data.kind ? `a group fires where ${FIRES_WHERE}` : null];
   byId("subtitle").textContent = parts.filter(Boolean).map((part) => visible(String(part))).join(" \u00b7 ");
   const tiles = [
-    fact(format.count(summary.n_alive), "components alive"),
-    summary.n_dead === null ? null : fact(format.count(summary.n_dead), "dead"),
-    fact(format.count(summary.n_groups_of_two), "groups of two or more"),
-    fact(format.count(summary.n_alone), "alone"),
+    fact(format.count(summary.n_alive), "components alive", "those that were grouped; components that are hardly ever active are dead (filter_dead_threshold)"),
+    summary.n_dead === null ? null : fact(format.count(summary.n_dead), "dead", "components of these modules that were left out"),
+    fact(format.count(summary.n_groups_of_two), "groups of two or more", "sets of components that were found to belong together"),
+    fact(format.count(summary.n_alone), "alone", "components that no group took in"),
   ];
-  if (settings.n_members) tiles.push(fact(String(settings.n_members), "members"));
+  if (settings.n_members) tiles.push(fact(String(settings.n_members), "members", "clusterings of the ensemble that are compared"));
   if (settings.mean_adjusted_rand !== undefined && settings.mean_adjusted_rand !== null) tiles.push(fact(format.two(settings.mean_adjusted_rand), "agreement", "mean adjusted Rand index of two members: 1 for equal partitions, 0 by chance"));
   const counts = Object.entries(summary.verdicts).sort((a, b) => (TRUST_ORDER[a[0]] ?? 9) - (TRUST_ORDER[b[0]] ?? 9));
-  const verdicts = el("div", { class: "fact wide" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
+  const verdicts = el("div", { class: "fact wide", title: "groups by what to make of them; click one to see only these" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
     el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${format.count(count)}`))));
   byId("about").append(el("dl", { class: "facts" }, ...tiles.filter(Boolean), verdicts),
     ...[...R.missing, ...R.left_out].map((sentence) => el("p", { class: "note" }, visible(sentence))),
@@ -125,10 +125,12 @@ function start() {
   makeHead();
   makeBar();
   makeSlider();
+  byId("words").append(legendOf(byId("about"), byId("columns")));
   showRows();
   makePictures();
   makeKeys();
   watchRows();
+  watchPrinter();
   addEventListener("hashchange", followAddress);
   followAddress();
   performance.mark("ready");

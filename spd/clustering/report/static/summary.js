@@ -5,7 +5,7 @@ const CAUTIONS = {
   "positional": "its firing follows the position in the sequence",
   "seldom together": "two of its components are seldom active together (mean Jaccard index below 0.2)",
   "never together": "some of its merges joined parts that are never active together",
-  "like the controls": "random sets like it change the output as much",
+  "like the controls": "at least one random set like it changes the output as much where it fires",
   "everywhere": "its ablation changes the output nearly as much where it does not fire",
   "weak": "its ablation hardly changes the output",
 };
@@ -46,8 +46,8 @@ function inShort(group, row) {
   }
   const effect = group.effect;
   if (effect && effect.verdict !== "weak") {
-    if (effect.loses) say("without it less likely:", effect.loses.slice(0, 4).map(([id]) => ({ id })));
-    else if (effect.outputs && effect.outputs.length) parts.push(el("span", null, "without it changes most ", el("bdi", { class: "chip" }, `output ${effect.outputs[0][0]}`)));
+    if (effect.loses) say("without it, where it fires, less likely:", effect.loses.slice(0, 4).map(([id]) => ({ id })));
+    else if (effect.outputs && effect.outputs.length) parts.push(el("span", null, "without it, where it fires, changes most ", el("bdi", { class: "chip" }, `output ${effect.outputs[0][0]}`)));
   }
   const cautions = cautionsOf(row);
   return [

@@ -6,14 +6,14 @@ const COLUMNS = [
   { key: "id", name: "group", title: "its number in mapping files and addresses", number: true },
   { key: "what", name: isLanguage ? "mostly on" : R.data.kind === "toy" ? "mostly on" : "what", title: "its label, and what it fires on most" },
   { key: "place", name: "strongest place", title: "where it is strongest: the token in its context" },
-  { key: "verdict", name: "verdict", title: "what to make of it; hover for the reason" },
+  { key: "verdict", name: "verdict", title: "what to make of it, with the reason on its page; !: something speaks against it all the same" },
   { key: "confidence", name: "sure", title: "mean confidence of its components' places, 0 to 1", number: true },
-  { key: "size", name: "size", title: "components", number: true },
+  { key: "size", name: "size", title: "how many components it has", number: true },
   { key: "modules", name: "modules", title: "where its components lie, modules in order of execution" },
-  { key: "rate", name: "fires on", title: "share of the samples on which it fires", number: true },
-  { key: "bits", name: "bits", title: "entropy of the tokens that it fires on: 0 for one token", number: true },
-  { key: "near", name: "near", title: "the group that fires most with it", number: true },
-  { key: "effect", name: "effect", title: "how much the output changes where it fires, when the group is ablated (measured for the largest groups); filled: specific to it", number: true },
+  { key: "rate", name: "fires on", title: `share of the samples on which it fires, that is, where ${FIRES_WHERE}`, number: true },
+  { key: "bits", name: "bits", title: `entropy of the tokens on which it fires, that is, where ${FIRES_WHERE}: 0 for a single token, 8 for 256 equally frequent ones`, number: true },
+  { key: "near", name: "near", title: "the group whose firing is most like its own, by the Jaccard index", number: true },
+  { key: "effect", name: "effect", title: "how much the output changes where it fires, when the group is ablated (measured for the largest groups); filled: specific, that is, at least 3 times as much there as elsewhere, and more than every random set like it; its page compares it kept alone, too", number: true },
 ];
 
 const TRUST_ORDER = { core: 0, stable: 1, sure: 1, tight: 2, likely: 3, split: 3, loose: 4, uncertain: 5, doubtful: 6, unseen: 7, alone: 8 };
@@ -24,7 +24,7 @@ const SORT_KEYS = {
   modules: (row) => row.modules.length * 1000 + (row.modules.length ? row.modules[0][0] : 0),
 };
 
-const state = { sort: null, descending: false, filter: "", open: null, shown: R.index, match: () => true, isWhole: true, isAll: false, seen: [], attached: [] };
+const state = { sort: null, descending: false, filter: "", match: () => true, fields: [], misread: [], open: null, shown: R.index, isWhole: true, isAll: false, seen: [], attached: [] };
 
 const visibleColumns = COLUMNS.filter(({ key }) => {
   if (key === "what") return true;
@@ -78,7 +78,16 @@ function cell(row, { key, number }) {
   else if (key === "confidence") box.append(format.two(row.confidence));
   else if (key === "effect") box.append(...effectOf(row));
   else if (row[key] !== null && row[key] !== undefined) box.append(String(row[key]));
+  if (!box.textContent && !box.firstElementChild) box.append(...lackOf(row, key));
   return box;
+}
+
+const LACKS = { near: "no other group fires together with it", effect: "not measured: it is for the largest groups that fire", place: "it fires nowhere", bits: "it fires nowhere" };
+
+/** What stands in place of a value: why there is none. */
+function lackOf(row, key) {
+  const why = row.parts ? "only for the groups found, not for other cuts" : LACKS[key] || "not known";
+  return [el("span", { class: row.parts ? "lack" : "lack quiet", title: why, role: "img", "aria-label": why }, "\u2013")];
 }
 
 /** A group's label, and the tokens that it fires on most; where there are none, its components. */
@@ -151,6 +160,7 @@ function showRows() {
     attachRows(rows, source.length);
   }
   byId("count").textContent = rows.length === source.length ? `${format.count(rows.length)} groups` : `${format.count(rows.length)} of ${format.count(source.length)} groups`;
+  showNote(rows.length, source);
   clearTimeout(state.marking); // the pictures follow once nobody is typing
   state.marking = setTimeout(() => markPictures(new Set(rows)), 200);
 }
@@ -251,7 +261,6 @@ function prepareSearch(from) {
 }
 
 function setFilter(text) {
-  state.filter = text;
-  state.match = compileFilter(text);
+  Object.assign(state, { filter: text, ...compileFilter(text) });
   showRows();
 }
