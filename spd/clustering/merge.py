@@ -195,11 +195,11 @@ def compile_merge(merge_config: MergeConfig, activations: np.ndarray, labels: Se
 
     Args:
         activations, labels: as for `merge_iteration`; a few are enough.
-        starts: what comes before the first merge, and what completes one; else what merges.
+        starts: what comes before the first merge, and most of a merge; else what chooses a pair and merges it.
     """
     memberships = Memberships.from_activations(activations, labels, merge_config.activation_threshold)
     options = _engine_options(merge_config, MergeRunOptions(), memberships)
-    MergeEngine.compile_merges(memberships, options, finish=starts)
+    MergeEngine.compile_merges(memberships, options, choose_pairs=not starts)
     if starts:
         MergeEngine(memberships, options, np.random.default_rng(0))
 

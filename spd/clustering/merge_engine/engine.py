@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
 
 from spd.clustering.math.workers import Workers
@@ -80,19 +79,16 @@ class MergeEngine:
         self._start(self._workers)
 
     @classmethod
-    def compile_merges(cls, memberships: Memberships, options: EngineOptions, *, finish: bool) -> None:
+    def compile_merges(cls, memberships: Memberships, options: EngineOptions, *, choose_pairs: bool) -> None:
         """Compile what `advance` calls for such memberships, without a merge.
 
         Args:
-            finish: only what completes a merge of large groups; much of it is part of every merge.
+            choose_pairs: False: only what `replay` calls, which is all but the choice of the pair.
         """
         engine = cls.__new__(cls)
         engine._set_up(memberships, options, np.random.default_rng(0), ALONE)
-        make, complete = _STEPS[engine._kernel_name]
-        if not finish:
-            make(engine.state, 0)
-        elif hasattr(complete, "compile"):  # not where numba is switched off
-            complete.compile((numba.typeof(engine.state), numba.float64))
+        make = _STEPS[engine._kernel_name][0] if choose_pairs else advance.replay
+        make(engine.state, 0)
 
     def _set_up(self, memberships: Memberships, options: EngineOptions, rng: np.random.Generator, ranks: Ranks) -> None:
         """All but the first coactivations and what is known from them."""

@@ -68,7 +68,7 @@ def marking_pays(state, i, j):
 def join_samples(state, i, j):
     """Make the samples of j samples of i; spare[ADD] gets the change of i's row (not with bitsets). Returns c_ij."""
     if state.at[IS_BITS]:
-        return sum_join(state, i, j, np.float64(absorb_bits(state.bits, i, j)), 0)
+        return sum_join(state, i, j, np.float64(absorb_bits(state.bits, i, j)), np.int64(0))
     if marking_pays(state, i, j):
         mark_part(state, i, 0, state.ints[LOCAL, i])
         state.at[MARKED] = i

@@ -149,7 +149,7 @@ def draw_by_reading(state, cutoff, log_k):
             if state.floats[SECOND, p] > cutoff:  # only the pair with the partner, counted from its first group
                 counts[x] = least[partner[p]] > least[p]
             else:
-                counts[x] = nth_considered(state, x, cutoff, log_k, -1)[1]
+                counts[x] = nth_considered(state, x, cutoff, log_k, np.int64(-1))[1]
             total += counts[x]
     if total == 0:  # soft counts differ in the last bit between the rows of a pair, and the cut-off lies between
         p, q = cheapest_pair(state)
