@@ -3,6 +3,7 @@
 harvest: time and samples in proportion to the items
 merge:   see merge_engine.needs; right within a quarter where the cores do nothing else, and are as fast as those
          that its rates were measured on
+groups:  see groups.needs; roughly
 """
 
 import math
@@ -10,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.groups.needs import search_seconds
 from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.sources import MembershipSource, ModelSource
@@ -30,6 +32,7 @@ class Estimate:
         size: of the memberships; components alive, at most.
         merge_s: seconds to merge down to one group.
         merge_bytes: of each process that merges.
+        groups_s: seconds to find the groups after it, roughly.
         harvest_s, harvest_bytes: what the harvest will take.
         tried_on: what was harvested to know this, in words.
     """
@@ -40,6 +43,7 @@ class Estimate:
     tried_on: str
     merge_s: float
     merge_bytes: float
+    groups_s: float
 
 
 def estimate_member(
@@ -83,6 +87,7 @@ def estimate_member(
         "all of them were read" if is_all else f"tried on {items:,} items",
         size.seconds(is_greedy=is_greedy, n_threads=n_threads, n_ranks=n_ranks),
         _MERGE_PROCESS_BYTES + size.bytes(math.inf if limit is None else limit * 1e9, n_ranks),
+        search_seconds(size.n_samples, size.n_components, size.mean_active, n_threads),
     )
 
 
@@ -106,7 +111,7 @@ def describe_estimate(
     rounds = -(-config.n_runs // workers)
     is_shared = config.harvest_tasks is not None
     n_harvests, whose = (1, "by one task, for all members") if is_shared else (config.n_runs, "a member")
-    in_all = duration(n_harvests * one.harvest_s + rounds * one.merge_s)
+    in_all = duration(n_harvests * one.harvest_s + rounds * (one.merge_s + one.groups_s))
     members = f"{config.n_runs:,}, {workers:,} at a time"
     if config.n_runs > 1:  # one has nothing to be compared with
         in_all, members = f"{in_all}, and the distances", f"{members}; then {', '.join(config.distances_methods)}"
@@ -124,8 +129,8 @@ def describe_estimate(
         ),
         (
             "time",
-            f"harvest {duration(one.harvest_s)} {whose}; merge {duration(one.merge_s)} a member, and the groups found "
-            "after it",
+            f"harvest {duration(one.harvest_s)} {whose}; merge {duration(one.merge_s)} a member, and its groups "
+            f"{duration(one.groups_s)}, roughly",
         ),
         ("in all", in_all),
     ]

@@ -58,6 +58,18 @@ def test_a_harvest_of_a_model_is_not_held_in_memory() -> None:
     assert many.harvest_bytes - few.harvest_bytes < 500e6 < 8 * many.size.n_samples * many.size.mean_active
 
 
+def test_finding_groups_is_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spd.clustering.groups.needs._ENTRY_S", 1.0)
+    write_inputs(tmp_path, n_runs=1)
+    config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml")
+    source = open_source(config.run_config)
+    one = estimate_member(config.run_config, source)
+    assert one.groups_s == pytest.approx(one.size.n_entries, rel=1e-3)
+    found = describe_estimate(config, config.run_config, source, 1, local=True)
+    assert re.search(r"^time .* a member, and its groups \d.*, roughly$", found, re.MULTILINE)
+    assert re.search(r"^in all +(\d+ h|\d+ min|\d+ s)", found, re.MULTILINE)
+
+
 def test_jobs_have_the_cores_that_they_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a share of those of the machine that submits them."""
     write_inputs(tmp_path, n_runs=100)
