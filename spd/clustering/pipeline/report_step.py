@@ -1,8 +1,9 @@
 """The report of an ensemble, in its directory: made last, made again when it is of other members or stable groups.
 
 1. An ensemble's report is that of its stable groups; one of a single member has none, and gets the report of its run.
-2. Its manifest names the members' histories, the stable groups and, of a single run, its groups. It is written only
-   when the samples could be measured on, so that `--resume` tries again once the model is back.
+2. Its manifest names the members' histories, the stable groups and, of a single run, its groups, and by which
+   DEFINITION it was made. It is written only when the samples could be measured on, so that `--resume` tries again
+   once the model is back.
 3. Whatever fails is a warning that holds the command to try again: a report never fails its pipeline.
 """
 
@@ -33,6 +34,9 @@ from spd.errors import MissingFileError, SPDError, describe_error
 logger = logging.getLogger(__name__)
 
 REPORT = "report"
+DEFINITION = 2
+"""Of what a report shows: raised when the same members and groups give other figures, so that older pages are made
+again. 2: a consensus fires by its code; before, where any component is active."""
 _FILES = ("labels", "samples", "mapping")
 """Options that name a file of the user's."""
 
@@ -45,12 +49,18 @@ def report_arguments(paths: EnsemblePaths) -> list[str]:
 def report_state(paths: EnsemblePaths) -> ProductState:
     """Whether the report is whole, and of today's members and groups; see comparison.product_state.
 
+    Returns:
+        `unknown`, too, for one of another DEFINITION.
+
     Raises:
         SPDError: a history cannot be read.
     """
     if not has_manifest(paths.manifest(REPORT)):
         return "unknown"
-    return product_state(paths, REPORT, sources=_sources(paths))
+    state = product_state(paths, REPORT, sources=_sources(paths))
+    manifest = read_manifest(paths.manifest(REPORT))
+    is_other = manifest is not None and manifest.settings.get("definition") != DEFINITION
+    return "unknown" if state == "current" and is_other else state
 
 
 def make_report(directory: Path, options: ReportOptions, show: Show | None = None) -> Path:
@@ -150,6 +160,7 @@ def _as_json(options: ReportOptions) -> dict[str, Any]:
     files = {name: getattr(options, name) for name in _FILES}
     names = options.neuronpedia
     return {
+        "definition": DEFINITION,
         **{name: None if path is None else str(path.expanduser().absolute()) for name, path in files.items()},
         "n_effects": options.n_effects,
         "n_samples": options.n_samples,

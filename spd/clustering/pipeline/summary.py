@@ -185,7 +185,9 @@ def _places(paths: EnsemblePaths) -> list[str]:
 
 def _report_note(paths: EnsemblePaths) -> str:
     try:
-        is_stale = report_state(paths) == "stale"
+        state = report_state(paths)
     except SPDError as error:
         return str(error)
-    return OUT_OF_DATE if is_stale else "open it in a browser: what each group does"
+    if state == "unknown":
+        return "by an older version, or nothing was measured: --resume makes it again"
+    return OUT_OF_DATE if state == "stale" else "open it in a browser: what each group does"

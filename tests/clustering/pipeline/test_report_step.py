@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
-from spd.clustering.pipeline.report_step import make_report, make_report_again, options_as_before, report_state
+from spd.clustering.pipeline.report_step import (
+    REPORT,
+    make_report,
+    make_report_again,
+    options_as_before,
+    report_state,
+)
 from spd.clustering.pipeline.slurm_renderer import Renderer
 from spd.clustering.report.make import ReportOptions
 from spd.clustering.scripts import calc_consensus
@@ -56,6 +62,20 @@ def test_made_of_other_members_or_groups_is_told(place: Place, capsys: pytest.Ca
         .out.splitlines()[-1]
         .endswith("(of other members than now, or damaged: --resume makes it again)")
     )
+
+
+def test_a_page_by_an_older_definition_is_made_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = place.ensemble
+    manifest = json.loads(paths.manifest(REPORT).read_text())
+    del manifest["settings"]["definition"]
+    paths.manifest(REPORT).write_text(json.dumps(manifest))
+    assert report_state(paths) == "unknown"
+    assert place.status() == 0
+    assert "(by an older version, or nothing was measured: --resume makes it again)" in capsys.readouterr().out
+    written = paths.report.stat().st_mtime_ns
+    assert command.main([str(paths.directory), "--again"]) == 0
+    assert paths.report.stat().st_mtime_ns > written
+    assert report_state(paths) == "current"
 
 
 @pytest.mark.slow
