@@ -70,7 +70,7 @@ def render_page(content: dict[str, Any]) -> str:
         "style": style,
         "script": script,
         "data": "\n".join([head, *chunks]),
-        "firing": html.escape(f"Fires: {printable(str(content['settings'].get('firing_rule', '')))}."),
+        "firing": _firing(content),
         "noscript": _plain_table(content),
     }
     return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], _static("page.html"))
@@ -150,6 +150,13 @@ def _sha(content: str) -> str:
 
 def _static(name: str) -> str:
     return (files("spd.clustering.report") / "static" / name).read_text(encoding="utf-8")
+
+
+def _firing(content: dict[str, Any]) -> str:
+    """When groups fire, for readers without scripts; nothing where nothing was measured."""
+    if content["data"].get("kind") is None:
+        return ""
+    return html.escape(f"Fires: {printable(str(content['settings'].get('firing_rule', '')))}.")
 
 
 def _plain_table(content: dict[str, Any]) -> str:
