@@ -11,6 +11,7 @@ that components are active less where it fires, fires where any component is act
 """
 
 from dataclasses import replace
+from math import gcd
 
 import numpy as np
 from scipy.special import expit, logit
@@ -45,8 +46,13 @@ def with_code(grouping: Grouping, samples: Samples) -> Grouping:
 
 
 def thinning(samples: Samples) -> int:
-    """Every how manieth sample is fitted to."""
-    return max(1, -(-len(samples.columns.rows) // MAX_ENTRIES))
+    """Every how manieth sample is fitted to: of sequences, all positions get their share, since some groups fire on few
+    of them."""
+    step = max(1, -(-len(samples.columns.rows) // MAX_ENTRIES))
+    length = 1 if samples.tokens is None else samples.tokens.shape[1]
+    while gcd(step, length) > 1:
+        step += 1
+    return step
 
 
 def any_rule(n_components: int) -> Rule:

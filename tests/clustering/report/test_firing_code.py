@@ -8,8 +8,9 @@ import pytest
 
 from spd.clustering.groups import find_groups
 from spd.clustering.memberships import Memberships
+from spd.clustering.report import firing_code
 from spd.clustering.report.content import Subject, build_content
-from spd.clustering.report.firing_code import MIN_SAMPLES, any_rule, code_rule, fitted, with_code
+from spd.clustering.report.firing_code import MIN_SAMPLES, any_rule, code_rule, fitted, thinning, with_code
 from spd.clustering.report.grouping import ANY, POSTERIOR, Grouping, from_groups
 from spd.clustering.report.samples import Samples, firing_of
 
@@ -105,6 +106,20 @@ def test_fewer_samples_give_nearly_the_same_rule(samples: Samples) -> None:
     whole, thinned = (code_rule(samples.columns, members, N_SAMPLES, step) for step in (1, 2))
     firings = [firing_of(samples.columns, members, *rule).fired for rule in (whole, thinned)]
     assert overlap(*firings) > 0.97
+
+
+def test_thinning_keeps_all_positions_of_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that fires at every eighth place alone, which every second or fourth sample would miss."""
+    active = np.zeros((6000, 2), bool)
+    active[3::8] = True
+    memberships = Memberships.from_activations(active, LABELS[:2], None)
+    samples = Samples(memberships, 0.5, "language", tokens=np.zeros((750, 8), int))
+    monkeypatch.setattr(firing_code, "MAX_ENTRIES", 800)  # of 1,500
+    assert thinning(samples) == 3
+    rule = code_rule(samples.columns, np.arange(2), 6000, 3)
+    assert rule[1] != any_rule(2)[1]
+    np.testing.assert_array_equal(firing_of(samples.columns, np.arange(2), *rule).fired, np.arange(3, 6000, 8))
+    assert thinning(replace(samples, tokens=None)) == 2
 
 
 def test_only_a_consensus_is_fitted(samples: Samples, consensus: Grouping) -> None:
