@@ -14,13 +14,19 @@ class Workers:
     """Runs a task over 0 .. n - 1 in parts, on some threads.
 
     Every part writes places of its own, so results do not depend on the number of threads.
+
+    Attributes:
+        is_stopping: after an error or an interrupt, while parts that have begun are waited for: a part that takes
+            long looks at it now and then, and returns.
     """
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
+        self.is_stopping = False
         self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, task: Callable[[int, int], object], n: int, part: int = 64) -> None:
+        self.is_stopping = False
         starts = range(0, n, part)
         if self.n_threads == 1 or len(starts) < 2:
             for start in starts:
@@ -33,6 +39,7 @@ class Workers:
             for future in futures:
                 future.result()
         except BaseException:
+            self.is_stopping = True
             for future in futures:  # on an interrupt what has not begun never does
                 future.cancel()
             wait(futures)

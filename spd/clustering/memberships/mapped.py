@@ -73,6 +73,7 @@ class MappedRows(Rows):
             lengths = part.lengths() if start < stop else np.zeros(0, np.int32)
             n_before = int(lengths[:start].sum(dtype=np.int64))
             indptr = indptr_of(lengths[start:stop])
+            del lengths  # of the whole part, and threads read several stretches of it at a time
             for first, last in row_chunks(indptr):
                 low, high = n_before + int(indptr[first]), n_before + int(indptr[last])
                 indices = part.files["indices"].read(low, high)

@@ -30,24 +30,7 @@ def make_samples(
     n_samples = last - first
     row_len = memberships.lengths[first:last].astype(np.int32)
     row_start = indptr_of(row_len)[:-1]
-    nnz = int(row_len.sum(dtype=np.int64))
-    row_ids: np.ndarray = np.empty(nnz, row_id_type(n))
-    row_vals = np.empty(nnz if memberships.is_soft else 0)
-    part = max(1, MIN_SAMPLES, -(-n_samples // workers.n_threads))
-    counts = np.zeros((-(-n_samples // part), n), np.int64)
-
-    def read(begin: int, end: int) -> None:
-        """Block by block, so that memberships on disk are never in memory a second time."""
-        place = int(row_start[begin])
-        for block in memberships.blocks((first + begin, first + end)):
-            entries = slice(place, place + len(block.indices))
-            row_ids[entries] = block.indices
-            if block.values is not None:
-                row_vals[entries] = block.values
-            add_column_counts(row_ids[entries], counts[begin // part])
-            place = entries.stop
-
-    workers(read, n_samples, part)
+    row_ids, row_vals, counts = _read(memberships, samples_of, row_start, workers)
     if use_bits:
         words = np.zeros((n, -(-n_samples // 64)), np.uint64)
         bits.fill_bits(row_start, row_len, row_ids, words)
@@ -56,8 +39,9 @@ def make_samples(
     segments[kernel.SEG_LEN] = counts.sum(axis=0)
     segments[kernel.SEG_START] = indptr_of(segments[kernel.SEG_LEN])[:-1]
     segments[kernel.SEG_NEXT] = -1
-    seg_samples = np.empty(nnz, np.int32 if n_samples <= INT32_SAMPLES else np.int64)
+    seg_samples = np.empty(len(row_ids), np.int32 if n_samples <= INT32_SAMPLES else np.int64)
     places = segments[kernel.SEG_START] + np.cumsum(counts, axis=0) - counts  # of each stretch in each list
+    part = _stretch(n_samples, workers)
 
     def fill(begin: int, end: int) -> None:
         samples.fill_columns(row_start, row_len, row_ids, begin, end, places[begin // part], seg_samples)
@@ -73,6 +57,44 @@ def make_samples(
         seg_samples=seg_samples,
         segments=segments,
     )
+
+
+def _stretch(n_samples: int, workers: Workers) -> int:
+    """How many samples a thread reads: each has one stretch, since each stretch has a count of every component."""
+    return max(MIN_SAMPLES, -(-n_samples // workers.n_threads))
+
+
+def _read(
+    memberships: Memberships, samples_of: tuple[int, int], row_start: np.ndarray, workers: Workers
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(components of all entries of these samples; their values as float64, none for booleans; (n_stretches, n) how
+    often each component is in each stretch).
+
+    Args:
+        row_start: (n_samples,) where each sample's entries begin.
+    """
+    n, (first, last) = memberships.n_components, samples_of
+    nnz = int(memberships.lengths[first:last].sum(dtype=np.int64))
+    row_ids: np.ndarray = np.empty(nnz, row_id_type(n))
+    row_vals = np.empty(nnz if memberships.is_soft else 0)
+    part = _stretch(last - first, workers)
+    counts = np.zeros((-(-(last - first) // part), n), np.int64)
+
+    def read(begin: int, end: int) -> None:
+        """Block by block, so that memberships on disk are never in memory a second time."""
+        place = int(row_start[begin])
+        for block in memberships.blocks((first + begin, first + end)):
+            if workers.is_stopping:
+                return
+            entries = slice(place, place + len(block.indices))
+            row_ids[entries] = block.indices
+            if block.values is not None:
+                row_vals[entries] = block.values
+            add_column_counts(row_ids[entries], counts[begin // part])
+            place = entries.stop
+
+    workers(read, last - first, part)
+    return row_ids, row_vals, counts
 
 
 def _arrays(n: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:

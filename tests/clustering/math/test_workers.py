@@ -44,6 +44,26 @@ def test_after_an_error_nothing_runs_and_nothing_begins(error: type[BaseExceptio
     assert sorted(begun) == sorted(ended)
 
 
+def test_long_parts_are_told_that_they_are_not_needed_any_more() -> None:
+    told, begun, workers = [], threading.Event(), Workers(2)
+
+    def task(first: int, last: int) -> None:
+        if first == 0:
+            begun.wait(10)
+            raise ValueError("the first part")
+        begun.set()
+        ends = time.monotonic() + 10
+        while not workers.is_stopping and time.monotonic() < ends:
+            time.sleep(1e-3)
+        told.append(workers.is_stopping)
+
+    with pytest.raises(ValueError, match="the first part"):
+        workers(task, 2, 1)
+    assert told == [True]
+    workers(lambda first, last: told.append(workers.is_stopping), 1, 1)
+    assert told == [True, False]
+
+
 def test_little_work_is_one_part_and_much_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MIN_WORK", 100)
     callers = []
