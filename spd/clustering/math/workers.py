@@ -1,7 +1,7 @@
 """Threads for kernels that release the interpreter lock."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 import numpy as np
@@ -34,8 +34,9 @@ class Workers:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads)
-        futures = [self._pool.submit(task, start, min(start + part, n)) for start in starts]
-        try:
+        futures: list[Future[object]] = []
+        try:  # an interrupt may come while some are submitted, too
+            futures.extend(self._pool.submit(task, start, min(start + part, n)) for start in starts)
             for future in futures:
                 future.result()
         except BaseException:
