@@ -58,9 +58,7 @@ def report_state(paths: EnsemblePaths) -> ProductState:
     if not has_manifest(paths.manifest(REPORT)):
         return "unknown"
     state = product_state(paths, REPORT, sources=_sources(paths))
-    manifest = read_manifest(paths.manifest(REPORT))
-    is_other = manifest is not None and manifest.settings.get("definition") != DEFINITION
-    return "unknown" if state == "current" and is_other else state
+    return "unknown" if state == "current" and _definition(paths) != DEFINITION else state
 
 
 def make_report(directory: Path, options: ReportOptions, show: Show | None = None) -> Path:
@@ -88,6 +86,9 @@ def make_report(directory: Path, options: ReportOptions, show: Show | None = Non
         )
     sources = _sources(paths)
     content = report_content(single or directory, options, show)
+    if output == paths.report and content["data"]["kind"] is None and _is_only_older(paths, sources):
+        logger.warning("nothing could be measured, so the report stays as an older version made it")
+        return output
     page = write_report(content, output)
     if page == paths.report:
         _record(paths, options, content, sources)
@@ -175,6 +176,17 @@ def _record(paths: EnsemblePaths, options: ReportOptions, content: Mapping[str, 
         return
     paths.manifest(REPORT).unlink(missing_ok=True)
     logger.warning("nothing was measured; to make the report again: python %s", " ".join(report_arguments(paths)))
+
+
+def _definition(paths: EnsemblePaths) -> object:
+    """By which definition the report was made; None where that is not known."""
+    manifest = read_manifest(paths.manifest(REPORT))
+    return None if manifest is None else manifest.settings.get("definition")
+
+
+def _is_only_older(paths: EnsemblePaths, sources: Fingerprints) -> bool:
+    """Whether a report is there that is whole and of these sources, but by another definition."""
+    return product_state(paths, REPORT, sources=sources) == "current" and _definition(paths) != DEFINITION
 
 
 def _warn(paths: EnsemblePaths, reason: str) -> None:

@@ -64,8 +64,10 @@ def test_made_of_other_members_or_groups_is_told(place: Place, capsys: pytest.Ca
     )
 
 
-def test_a_page_by_an_older_definition_is_made_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = place.ensemble
+def test_a_page_by_an_older_definition_is_made_again(
+    place: Place, finished: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, kept = place.ensemble, finished.activations.read_bytes()
     manifest = json.loads(paths.manifest(REPORT).read_text())
     del manifest["settings"]["definition"]
     paths.manifest(REPORT).write_text(json.dumps(manifest))
@@ -73,6 +75,11 @@ def test_a_page_by_an_older_definition_is_made_again(place: Place, capsys: pytes
     assert place.status() == 0
     assert "(by an older version, or nothing was measured: --resume makes it again)" in capsys.readouterr().out
     written = paths.report.stat().st_mtime_ns
+    finished.activations.unlink()
+    assert command.main([str(paths.directory), "--again"]) == 0
+    finished.activations.write_bytes(kept)
+    assert "so the report stays as an older version made it" in capsys.readouterr().err
+    assert paths.report.stat().st_mtime_ns == written
     assert command.main([str(paths.directory), "--again"]) == 0
     assert paths.report.stat().st_mtime_ns > written
     assert report_state(paths) == "current"
