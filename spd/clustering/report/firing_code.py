@@ -6,8 +6,8 @@ group has its two-state code fitted (rate f of firing; component i active with p
 not, independently; by EM, as in groups/kernels/fit.py) and fires where the posterior is above 1/2.
 
 EM finds the nearest best answer, so it starts from each of: any, two, more than half of the components are active; the
-likeliest answer is taken. A group of one, or of which no component is active on MIN_SAMPLES samples, or whose code says
-that components are active less where it fires, fires where any component is active.
+likeliest answer is taken. A group of one, or with any component active on fewer than MIN_SAMPLES samples, or whose code
+says that components are active less where it fires, fires where any component is active.
 """
 
 from dataclasses import replace
