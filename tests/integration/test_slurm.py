@@ -59,7 +59,7 @@ class User:
             "merge_config": {"iters": None, "merge_pair_sampling_method": "mcmc"},
             "merge_options": {"memory_limit_gb": 1e-6},
         }
-        self.write_config(n_components=800, n_samples=10_000, merge=merge, **pipeline)
+        self.write_config(n_components=2000, n_samples=10_000, merge=merge, **pipeline)
 
     def run(self, *flags: str, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "spd.clustering.scripts.run_pipeline", *flags]
