@@ -12,25 +12,11 @@ from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
 from tests.acceptance import plain
 from tests.acceptance.refusals import refused
-
-SAMPLERS: dict[str, dict[str, float]] = {
-    "range": {"threshold": 0.0},
-    "mcmc": {"temperature": 0.5},
-    "exp_rank": {"decay": 0.5},
-}
+from tests.acceptance.test_costs_and_samplers import SAMPLERS, activations
 
 
 def labels(n: int) -> list[str]:
     return [f"layers.{i % 2}.mlp_in:{i // 2}" for i in range(n)]
-
-
-def activations(n_samples: int, n: int, seed: int, *, p: float = 0.3) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    values = rng.random((n_samples, n)) * (rng.random((n_samples, n)) < p)
-    values[:, 0] = 0.9  # one on every sample
-    values[:, 1] = 0.0  # one on none
-    values[:, 3] = values[:, 2]  # two that are equal
-    return values
 
 
 @pytest.mark.filterwarnings("ignore")
