@@ -60,7 +60,7 @@ def cut_tree(columns: Columns, tree: Tree, workers: Workers, progress: Progress)
             ),
             marks,
             len(joins),
-            workers.part_of(len(joins), int(entries[joins].sum())),
+            int(entries[joins].sum()),
         )
 
     for first, last in itertools.pairwise(starts.tolist()):

@@ -75,7 +75,7 @@ def describe(
             ),
             marks,
             len(groups),
-            workers.part_of(len(groups), int(entry_ptr[groups[-1] + 1] - entry_ptr[groups[0]])),
+            int(entry_ptr[groups[-1] + 1] - entry_ptr[groups[0]]),
         )
 
     first = 0
@@ -120,7 +120,7 @@ def secondary_memberships(
         lambda scratch, first, last: other_groups(*data, columns.clumps, scratch, *limits, first, last, found, share),
         np.zeros((workers.n_threads, 3, k), np.int32),
         n,
-        workers.part_of(n, len(columns.cols)),
+        len(columns.cols),
     )
     return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
 

@@ -94,7 +94,7 @@ def _pairs(columns: Columns, workers: Workers, progress: Progress) -> Iterator[P
             ),
             scratch,
             len(n_found),
-            workers.part_of(len(n_found), n_entries * len(columns.rows) // columns.n_samples),
+            n_entries * len(columns.rows) // columns.n_samples,
         )
 
     first = 1

@@ -8,6 +8,7 @@ import numpy as np
 
 _MIN_WORK = 20_000
 _PARTS_A_THREAD = 16
+_MIN_ROWS, _ROW_PARTS_A_THREAD = 64, 8
 
 
 class Workers:
@@ -47,10 +48,10 @@ class Workers:
             raise
 
     def with_scratch(
-        self, task: Callable[[np.ndarray, int, int], object], scratch: np.ndarray, n: int, part: int
+        self, task: Callable[[np.ndarray, int, int], object], scratch: np.ndarray, n: int, work: int
     ) -> None:
-        """The same, where each part has one of the arrays `scratch[0]` .. `scratch[n_threads - 1]` for itself: the
-        task's first argument, as the last part has left it."""
+        """The same in parts as `part_of` makes them, where each has one of the arrays `scratch[0]` ..
+        `scratch[n_threads - 1]` for itself: the task's first argument, as the last part has left it."""
         free: SimpleQueue[np.ndarray] = SimpleQueue()
         for array in scratch:
             free.put(array)
@@ -62,10 +63,14 @@ class Workers:
             finally:
                 free.put(array)
 
-        self(with_one, n, part)
+        self(with_one, n, self.part_of(n, work))
 
     def part_of(self, n: int, work: int) -> int:
         """How many of n steps make a part when they visit `work` array entries in all, evenly: so many that it is worth
         a thread, and so few that all threads end at about the same time."""
         n_parts = min(work // _MIN_WORK, _PARTS_A_THREAD * self.n_threads)
         return max(1, -(-n // max(1, n_parts)))
+
+    def part_of_rows(self, n: int) -> int:
+        """How many of n rows of coactivations make a part: some parts a thread, since rows differ in what they cost."""
+        return max(_MIN_ROWS, -(-n // (_ROW_PARTS_A_THREAD * self.n_threads)))

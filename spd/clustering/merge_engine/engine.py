@@ -161,7 +161,7 @@ class MergeEngine:
         def task(first: int, last: int) -> None:
             start(self._with_own_buffers(), first, last)
 
-        part = max(64, -(-n // (8 * workers.n_threads)))
+        part = workers.part_of_rows(n)
         if self.ranks.size == 1 or self.keeps_all:
             workers(task, n, part)
             return

@@ -98,7 +98,7 @@ def _count_samples(state: State, workers: Workers) -> None:
     n, n_samples = len(state.rows), len(state.row_len)
     places = state.segments[kernel.SEG_START].copy()
     step = block_samples(n, n_samples, len(state.row_ids))
-    part = max(64, -(-n // (8 * workers.n_threads)))
+    part = workers.part_of_rows(n)
     for begin in range(0, n_samples, step):
         end = min(n_samples, begin + step)
         workers(partial(first_counts.count_upper_rows, state, places, end), n, part)

@@ -22,7 +22,7 @@ def test_every_step_is_done_once_with_an_array_of_its_own(n_threads: int, n: int
         done[first:last] += 1
         in_use[own[0]] -= 1
 
-    Workers(n_threads).with_scratch(task, np.arange(n_threads)[:, None], n, 10)
+    Workers(n_threads).with_scratch(task, np.arange(n_threads)[:, None], n, 2_000 * n)
     assert (done == 1).all()
     assert most.max() <= 1
 
