@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from spd.clustering.groups.kernels.graph import add_to_columns, clumping
+from spd.clustering.groups.pairs import Activity
 from spd.clustering.math.sparse_rows import SparseRows, keep_entries
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
@@ -26,30 +27,14 @@ MAX_LAG = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
-    """The components that take part.
+class Columns(Activity):
+    """The components that take part. `rows` are uint16 where that holds them, to take half the memory.
 
     Attributes:
-        indptr, rows: the components active on each sample; uint16 where that holds them, to take half the memory.
-        col_ptr, cols: the samples on which each component is active, ascending.
         clumps: (n,) how many successive samples count as one (kernels/graph.clumping).
-        n_samples: N.
     """
 
-    indptr: Int64[np.ndarray, "n_samples_plus_1"]
-    rows: Integer[np.ndarray, "nnz"]
-    col_ptr: Int64[np.ndarray, "n_plus_1"]
-    cols: Integer[np.ndarray, "nnz"]
     clumps: Float64[np.ndarray, "n"]
-
-    @property
-    def n_samples(self) -> int:
-        return len(self.indptr) - 1
-
-    @property
-    def n(self) -> int:
-        """Number of components."""
-        return len(self.col_ptr) - 1
 
     @property
     def counts(self) -> Int64[np.ndarray, "n"]:

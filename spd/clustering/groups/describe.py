@@ -3,21 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int64
 
-from spd.clustering.groups.columns import Columns
+from spd.clustering.groups.columns import Columns, number_type
 from spd.clustering.groups.cut import TreeCut
-from spd.clustering.groups.kernels.firing import describe_groups, other_groups
+from spd.clustering.groups.kernels.firing import describe_groups
+from spd.clustering.groups.kernels.graph import add_to_columns
 from spd.clustering.groups.kernels.join import NESTED, WITHIN
+from spd.clustering.groups.pairs import Activity, pairs_together
 from spd.clustering.groups.tree import Progress
 from spd.clustering.math.workers import Workers
 
-MIN_SECONDARY = (0.05, 0.1)
-"""Shares of a component's activity, and of a group's firings, from which on the group is a secondary membership."""
-N_BINS = 16
-"""Bins of the number of groups that fire on a sample, about as many samples in each."""
-SLOTS = 8
-"""Secondary memberships of a component at most: those with the largest shares."""
 MAX_ENTRIES = 20_000_000
 """Entries of groups that are fitted between two reports of progress."""
 
@@ -31,7 +27,7 @@ class Description:
         p, q: (n,) probability that a component is active when its group fires, and when not.
         told: (n,) Theil's coefficient of a component and its group's firing as the others show it; 0 where alone.
         evidence: (n,) the evidence for that in bits; 0 where alone.
-        fire_ptr, fires: the groups of two or more that fire on each sample (posterior above one half).
+        firings: which groups of two or more fire on which samples (posterior above one half).
         n_fired: (k,) on how many.
     """
 
@@ -40,8 +36,7 @@ class Description:
     q: Float64[np.ndarray, "n"]
     told: Float64[np.ndarray, "n"]
     evidence: Float64[np.ndarray, "n"]
-    fire_ptr: Int64[np.ndarray, "n_samples_plus_1"]
-    fires: Int32[np.ndarray, "n_firings"]
+    firings: Activity
     n_fired: Int64[np.ndarray, "k"]
 
 
@@ -86,76 +81,35 @@ def describe(
         fit_once_more(np.arange(first, last))
         progress("fitting groups", last, n_large)
         first = last
-    fire_ptr, fires = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
+    firings = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
     n_fired[n_large:] = columns.counts[members[group_ptr[n_large:-1]]]
-    return Description(rate, p, q, told, evidence, fire_ptr, fires, n_fired)
+    return Description(rate, p, q, told, evidence, firings, n_fired)
 
 
-def _by_sample(
-    n_samples: int, fired: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The groups that fire on each sample, from the samples on which each group fires."""
-    keep = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    samples = fired[np.repeat(starts, lengths) + keep]
-    groups = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    order = np.argsort(samples, kind="stable")
-    return np.concatenate([[0], np.cumsum(np.bincount(samples, minlength=n_samples))]), groups[order]
+def _by_sample(n_samples: int, fired: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Activity:
+    """The groups that fire on each sample, and back, from the samples on which each group fires, in any order."""
+    col_ptr = np.concatenate([[0], np.cumsum(lengths)])
+    keep = np.arange(col_ptr[-1]) - np.repeat(col_ptr[:-1], lengths)
+    cols = fired[np.repeat(starts, lengths) + keep]
+    row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
+    rows = np.empty(len(cols), number_type(len(lengths)))
+    add_to_columns(0, col_ptr, cols, row_ptr[:-1].copy(), rows)
+    add_to_columns(0, row_ptr, rows, col_ptr[:-1].copy(), cols)
+    return Activity(row_ptr, rows, col_ptr, cols)
 
 
-def secondary_memberships(
-    columns: Columns, group_of: Int64[np.ndarray, "n"], about: Description, workers: Workers
-) -> list[tuple[int, int, float]]:
-    """(component, group, share of the component's activity) where another group of two or more fires, beyond chance, on
-    samples on which the component is active and its own group does not fire; by component, the largest share first."""
-    n, k = columns.n, len(about.rate)
-    if not len(about.fires):
-        return []
-    sizes = np.bincount(group_of, minlength=k)
-    own = np.where(sizes[group_of] > 1, group_of, -1)
-    found, share = np.full((n, SLOTS), -1, np.int64), np.zeros((n, SLOTS))
-    fired_rate = about.n_fired / columns.n_samples
-    data = (columns.col_ptr, columns.cols, own, about.fire_ptr, about.fires, fired_rate, *_rates_by_number(about))
-    limits = (float(2 * np.log2(max(k, 2))), MIN_SECONDARY)
-    workers.with_scratch(
-        lambda scratch, first, last: other_groups(*data, columns.clumps, scratch, *limits, first, last, found, share),
-        np.zeros((workers.n_threads, 3, k), np.int32),
-        n,
-        len(columns.cols),
-    )
-    return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
-
-
-def _rates_by_number(about: Description) -> tuple[Int64[np.ndarray, "m"], Float64[np.ndarray, "k bins"]]:
-    """(bin of each number of groups on a sample; share of the samples on which a group fires, by the bin of the number
-    of other groups that fire there)."""
-    number, k = np.diff(about.fire_ptr), len(about.rate)
-    edges = np.unique(np.quantile(number, np.linspace(0, 1, N_BINS + 1)[1:-1]))
-    bin_of = np.searchsorted(edges, np.arange(int(number.max()) + 1), "right")
-    n_bins, groups, own = len(edges) + 1, about.fires.astype(np.int64), np.repeat(number, number)
-
-    def count(bins: np.ndarray) -> np.ndarray:
-        return np.bincount(groups * n_bins + bins, minlength=k * n_bins).reshape(k, n_bins)
-
-    fired, elsewhere = count(bin_of[own - 1]), np.bincount(bin_of[number], minlength=n_bins) - count(bin_of[own])
-    return bin_of, fired / np.maximum(fired + elsewhere, 1)
-
-
-def nested_groups(about: Description) -> list[tuple[int, int, float]]:
+def nested_groups(about: Description, workers: Workers) -> list[tuple[int, int, float]]:
     """(inner, outer, share of the outer's firings that are the inner's): groups of two or more, where at least the
     share WITHIN of the inner group's firings lie within the outer's and they are fewer than the share NESTED of these;
     for each inner group only the smallest outer one."""
-    from scipy.sparse import csr_array
-
-    n_large = int(about.fires.max(initial=-1)) + 1
-    shape = (len(about.fire_ptr) - 1, n_large)
-    firing = csr_array((np.ones(len(about.fires), np.int32), about.fires, about.fire_ptr), shape=shape)
-    both = (firing.T @ firing).tocoo()
-    inner, outer = both.coords
-    fired = about.n_fired
-    is_inside = (inner != outer) & (both.data >= WITHIN * fired[inner]) & (both.data < NESTED * fired[outer])
-    chance = fired[inner] * (fired[outer] / shape[0])
-    is_inside &= both.data >= 2 * chance
-    inner, outer, joint = inner[is_inside], outer[is_inside], both.data[is_inside]
+    fired, n_samples = about.n_fired, about.firings.n_samples
+    found = [np.empty((3, 0), np.int64)]
+    for _, (high, low, both) in pairs_together(about.firings, workers):
+        for inner, outer in ((high, low), (low, high)):
+            is_inside = (both >= WITHIN * fired[inner]) & (both < NESTED * fired[outer])
+            is_inside &= both >= 2 * fired[inner] * (fired[outer] / n_samples)  # twice what is expected by chance
+            found.append(np.stack([inner, outer, both])[:, is_inside])
+    inner, outer, joint = np.concatenate(found, axis=1)
     order = np.lexsort((outer, fired[outer], inner))
     inner, outer, joint = inner[order], outer[order], joint[order]
     is_first = np.diff(inner, prepend=-1) > 0

@@ -29,11 +29,12 @@ from spd.clustering.groups.columns import (
 )
 from spd.clustering.groups.confidence import confidence_of
 from spd.clustering.groups.cut import TreeCut, cut_tree
-from spd.clustering.groups.describe import Description, describe, nested_groups, numbered, secondary_memberships
+from spd.clustering.groups.describe import Description, describe, nested_groups, numbered
 from spd.clustering.groups.groups import Groups
 from spd.clustering.groups.kernels.graph import add_to_columns
 from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
+from spd.clustering.groups.secondary import secondary_memberships
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.math.sparse_rows import CHUNK
 from spd.clustering.math.workers import Workers
@@ -220,7 +221,7 @@ def _answer(memberships: Memberships, is_part: np.ndarray, found: _Found, worker
         q,
         confidence,
         [(int(part[i]), int(new_name[g]), share) for i, g, share in secondary],
-        [(int(new_name[i]), int(new_name[o]), share) for i, o, share in nested_groups(about)],
+        [(int(new_name[i]), int(new_name[o]), share) for i, o, share in nested_groups(about, workers)],
         part[joins].reshape(-1, 2),
         strength,
         memberships.n_samples,

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from spd.clustering.groups.columns import Columns
-from spd.clustering.groups.kernels.graph import UNIT, both_ways, count_pairs, pack
+from spd.clustering.groups.kernels.graph import UNIT, both_ways, weigh
 from spd.clustering.groups.kernels.tree import average_linkage
+from spd.clustering.groups.pairs import Pairs, pairs_together
 from spd.clustering.math.workers import Workers
 
 Progress = Callable[[str, int, int], None]
@@ -20,11 +22,8 @@ SLACK = 1.25
 """So many times more pairs are held before the smallest affinities are dropped."""
 BINS = 256
 """Bins of affinities, where the largest are to be kept."""
-BLOCK, BLOCK_PAIRS = 2048, 1 << 23
-"""Components, and pairs of components, that are counted at most between two reports of progress."""
-
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Higher component, lower component, weight of each pair."""
+_PART = 1 << 16
+"""Pairs whose affinity one thread works out at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +56,7 @@ def affinity_graph(
     """The graph of affinities that log2 n bits of evidence support, the largest where there are more than max_edges."""
     n = columns.n
     parts, histogram, n_kept, min_bin = [], np.zeros(BINS, np.int64), 0, 0
-    for high, low, weight in _pairs(columns, workers, progress):
+    for high, low, weight in _affinities(columns, workers, progress):
         bins = _bins(weight)
         histogram += np.bincount(bins, minlength=BINS)
         parts.append(_select(high, low, weight, bins >= min_bin))
@@ -78,37 +77,14 @@ def affinity_graph(
     return indptr, indices, weights
 
 
-def _pairs(columns: Columns, workers: Workers, progress: Progress) -> Iterator[Pairs]:
+def _affinities(columns: Columns, workers: Workers, progress: Progress) -> Iterator[Pairs]:
     """Blocks of (higher component, lower component, weight), one entry a pair with an affinity."""
-    n = columns.n
-    scratch = np.zeros((workers.n_threads, 2, n), np.int32)
-    room = max(BLOCK_PAIRS, n)
-    partner, weight = np.empty(room, np.int32), np.empty(room, np.int32)
-    data = (columns.indptr, columns.rows, columns.col_ptr, columns.cols, float(np.log(n)))
-
-    def count(start: int, n_found: np.ndarray) -> None:
-        n_entries = int(columns.col_ptr[start + len(n_found)] - columns.col_ptr[start])
-        workers.with_scratch(
-            lambda own, first, last: count_pairs(
-                *data, own, start, start + first, start + last, partner, weight, n_found
-            ),
-            scratch,
-            len(n_found),
-            n_entries * len(columns.rows) // columns.n_samples,
-        )
-
-    first = 1
-    while first < n:
-        last = min(first + BLOCK, n)
-        while last - first > 1 and (last * (last - 1) - first * (first - 1)) // 2 > room:
-            last = first + (last - first) // 2
-        n_found = np.zeros(last - first, np.int64)
-        count(first, n_found)
-        high, low, packed = (np.empty(n_found.sum(), np.int32) for _ in range(3))
-        pack(first, n_found, partner, weight, high, low, packed)
-        yield high, low, packed
-        progress("counting what is active together", last, n)
-        first = last
+    sizes, setting = columns.counts, (float(columns.n_samples), float(np.log(columns.n)))
+    for done, pairs in pairs_together(columns, workers):
+        weight = np.empty(len(pairs[0]), np.int32)
+        workers(partial(weigh, *pairs, sizes, *setting, weight), len(weight), _PART)
+        yield _select(pairs[0], pairs[1], weight, weight > 0)
+        progress("counting what is active together", done, columns.n)
 
 
 def _select(high: np.ndarray, low: np.ndarray, weight: np.ndarray, keep: np.ndarray) -> Pairs:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from spd.clustering.math.sample_blocks import block_samples
 from spd.clustering.math.sparse_rows import CHUNK
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
@@ -21,9 +22,6 @@ from spd.clustering.merge_engine.ranks import SUM_BYTES, Ranks, sum_parts
 _READ = 0.4  # an entry of a row passed over
 _COUNT = 1.0  # an entry of a row counted
 _WORD = 0.5  # 64 samples of two bitsets compared
-
-BLOCK_ENTRIES = 2**23
-"""Entries of a block of samples that are counted together: 16 MB, half of a common last cache."""
 
 INT32_SAMPLES = 2**31 - 1
 """Counts of more samples are kept as float64, which is exact up to 2^53."""
@@ -102,14 +100,6 @@ def _count_samples(state: State, workers: Workers) -> None:
     for begin in range(0, n_samples, step):
         end = min(n_samples, begin + step)
         workers(partial(first_counts.count_upper_rows, state, places, end), n, part)
-
-
-def block_samples(n: int, n_samples: int, n_entries: int) -> int:
-    """How many samples are counted together: their rows in the cache, but enough of them that the n counts of a
-    component, which are added up after each block, are no more work than the entries."""
-    by_cache = n_entries // BLOCK_ENTRIES
-    by_work = 4 * n_entries**2 // (max(1, n_samples) * n**2)
-    return max(1, -(-n_samples // max(1, min(by_cache, by_work))))
 
 
 def fill_rows(state: State, workers: Workers, ranks: Ranks) -> None:

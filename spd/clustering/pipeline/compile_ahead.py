@@ -16,6 +16,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -109,10 +110,12 @@ def compile_groups(config: MergeConfig, report: Report) -> None:
 
 
 def _describe_groups() -> None:
-    """What a search for groups ends with, for groups that nobody has searched."""
+    """What a search for groups ends with, for groups that nobody has searched, and how it counts."""
     from spd.clustering.groups.columns import columns_of
     from spd.clustering.groups.cut import TreeCut
-    from spd.clustering.groups.describe import describe, secondary_memberships
+    from spd.clustering.groups.describe import describe, nested_groups
+    from spd.clustering.groups.pairs import counted_pairs, listed_pairs
+    from spd.clustering.groups.secondary import secondary_memberships
     from spd.clustering.math.workers import Workers
     from spd.clustering.memberships import Memberships
 
@@ -123,6 +126,9 @@ def _describe_groups() -> None:
         columns, TreeCut(np.zeros(0, np.int64), np.zeros(0), group_of, some, some, some / 2), group_of, workers, _silent
     )
     secondary_memberships(columns, group_of, about, workers)
+    nested_groups(about, workers)
+    for pairs in (counted_pairs, listed_pairs):  # which of them a search calls depends on how much is active
+        deque(pairs(columns, workers, n * n), maxlen=0)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

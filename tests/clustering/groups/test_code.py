@@ -77,7 +77,7 @@ def plain_affinities(x):
 @pytest.mark.parametrize("max_edges", [10_000, 400, 30])
 def test_the_graph_holds_the_largest_affinities(max_edges, monkeypatch):
     """All of them where there is room; else the bins of affinity that fit, also where blocks are dropped on the way."""
-    monkeypatch.setattr("spd.clustering.groups.tree.BLOCK", 7)
+    monkeypatch.setattr("spd.clustering.groups.pairs.PACKED_PAIRS", 50)
     x, _ = planted(1, n_groups=20, noise=0.02)
     expected = plain_affinities(x)
     bins = np.minimum(expected * BINS, BINS - 1).astype(int)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from spd.clustering.math import sample_blocks
 from spd.clustering.memberships import Memberships
-from spd.clustering.merge_engine import own_samples, representation
+from spd.clustering.merge_engine import own_samples
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
 from tests.clustering.merge_engine.test_engine import sample
@@ -31,7 +32,7 @@ def test_in_blocks_and_stretches_of_any_size(monkeypatch: pytest.MonkeyPatch, so
     memberships = sample(90, 700, soft=soft)
     expected = dense_counts(memberships)
     for block_entries, min_samples in ((1, 1), (100, 50), (3000, 333)):
-        monkeypatch.setattr(representation, "BLOCK_ENTRIES", block_entries)
+        monkeypatch.setattr(sample_blocks, "BLOCK_ENTRIES", block_entries)
         monkeypatch.setattr(own_samples, "MIN_SAMPLES", min_samples)
         engine = engine_of(memberships, n_threads)
         np.testing.assert_allclose(engine.coactivation(), expected, rtol=1e-6 if soft else 0)
@@ -44,10 +45,10 @@ def test_in_blocks_and_stretches_of_any_size(monkeypatch: pytest.MonkeyPatch, so
 
 
 def test_blocks_are_of_several_samples_where_there_are_many_entries() -> None:
-    """6,000,000 samples with 200 of 10,000 components: about a hundred blocks; 100,000 with 50 of them: one."""
-    assert 100 < 6_000_000 / representation.block_samples(10_000, 6_000_000, 1_200_000_000) < 200
-    assert representation.block_samples(10_000, 100_000, 5_000_000) == 100_000
-    assert representation.block_samples(30_000, 1_000_000, 10_000_000) == 1_000_000
+    """6,000,000 samples with 200 of 10,000 components: some hundred blocks; 100,000 with 50 of them: one."""
+    assert 200 < 6_000_000 / sample_blocks.block_samples(10_000, 6_000_000, 1_200_000_000) < 400
+    assert sample_blocks.block_samples(10_000, 100_000, 5_000_000) == 100_000
+    assert sample_blocks.block_samples(30_000, 1_000_000, 10_000_000) == 1_000_000
 
 
 def test_more_samples_together_than_two_bytes_count() -> None:

@@ -1,10 +1,9 @@
-"""Which components are active together: a sparse graph of affinities, from the samples alone.
+"""A sparse graph of affinities, from how often components are active together.
 
-The pairs of component i with lower ones are counted from the samples on which i is active, so that they cost the
-active entries of these samples, each pair is counted once, and components are independent of each other. The affinity
-of two components is their normalised pointwise mutual information (Bouma 2009), log(c N / (a b)) / log(N / c), active
-on a and b of N samples and on c together: 1 where they are always active together, 0 where they are as often as chance
-would have it, whatever their rates. Affinities are whole numbers of 2^-30, so that sums of them are exact in any order.
+The affinity of two components is their normalised pointwise mutual information (Bouma 2009), log(c N / (a b)) /
+log(N / c), active on a and b of N samples and on c together: 1 where they are always active together, 0 where they are
+as often as chance would have it, whatever their rates. Affinities are whole numbers of 2^-30, so that sums of them are
+exact in any order.
 """
 
 import numpy as np
@@ -64,55 +63,14 @@ def affinity(c, a, b, n, min_nats):
     return ratio / np.log(n / c) if c < n else 0.0
 
 
-@helper(inline="always")
-def place_of(i, start):
-    """Where component i's room begins: before it each component from `start` on has room for all lower ones."""
-    return (i * (i - 1) - start * (start - 1)) // 2
-
-
 @kernel(nogil=True)
-def count_pairs(row_ptr, rows, col_ptr, cols, min_nats, scratch, start, first, last, partner, weight, n_found):
-    """The pairs of components first .. last - 1 with lower ones that have an affinity.
-
-    Args:
-        row_ptr, rows: the components of each sample, ascending; col_ptr, cols: the samples of each component.
-        scratch: (2, n) int32, a row of zeros, and zeros again afterwards.
-        start: component to which the first place of `partner`, `weight` and `n_found` belongs.
-        partner, weight: int32 out, room for all lower ones: those of component i from `place_of(i, start)` on.
-        n_found: int64 out: how many.
-    """
-    n_samples, count, touched = float(len(row_ptr) - 1), scratch[0], scratch[1]
-    for i in range(first, last):
-        n_touched = 0
-        for e in range(col_ptr[i], col_ptr[i + 1]):
-            x = row_ptr[cols[e]]
-            while rows[x] < i:
-                j = rows[x]
-                if count[j] == 0:
-                    touched[n_touched] = j
-                    n_touched += 1
-                count[j] += 1
-                x += 1
-        a, place = float(col_ptr[i + 1] - col_ptr[i]), place_of(i, start)
-        for x in range(n_touched):
-            j = touched[x]
-            value = affinity(float(count[j]), a, float(col_ptr[j + 1] - col_ptr[j]), n_samples, min_nats)
-            count[j] = 0
-            if value > 0:
-                partner[place], weight[place] = j, max(round(value * UNIT), 1)
-                place += 1
-        n_found[i - start] = place - place_of(i, start)
-
-
-@kernel()
-def pack(start, n_found, partner, weight, high, low, packed):
-    """What count_pairs found, without gaps: the components (high, low) of each pair, and its weight."""
-    y = 0
-    for k in range(len(n_found)):
-        place = place_of(start + k, start)
-        for x in range(place, place + n_found[k]):
-            high[y], low[y], packed[y] = start + k, partner[x], weight[x]
-            y += 1
+def weigh(high, low, count, sizes, n_samples, min_nats, weight, first, last):
+    """weight (n_pairs,) int32 out, for the pairs first .. last - 1: the affinity of components high and low, active on
+    `count` samples together and on sizes[...] each; 0 where there is none."""
+    for x in range(first, last):
+        a, b = float(sizes[high[x]]), float(sizes[low[x]])
+        value = affinity(float(count[x]), a, b, n_samples, min_nats)
+        weight[x] = max(round(value * UNIT), 1) if value > 0 else 0
 
 
 @kernel()
