@@ -39,7 +39,7 @@ function watchPrinter() {
     document.querySelectorAll("details:is(.legend, .more):not([open])").forEach((one) => { one.open = one.dataset.printed = true; });
     byId("index").append(byId("words"));
     const filter = state.filter.trim();
-    byId("printed").textContent = [byId("count").textContent, filter ? `filter: ${visible(filter)}` : null, cuts.n === null ? null : byId("cut-now").textContent].filter(Boolean).join(" \u00b7 ");
+    byId("printed").textContent = [byId("count").textContent, filter ? `filter: ${visible(filter)}` : null, cuts.n === null ? null : `cut at ${format.count(cuts.n)} groups, where the report has ${format.count(R.summary.n_groups)}; \u2013: known only of these`].filter(Boolean).join(" \u00b7 ");
   });
   addEventListener("afterprint", () => {
     document.querySelectorAll("details[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; });
