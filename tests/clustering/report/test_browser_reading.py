@@ -116,7 +116,7 @@ def test_the_first_places_are_shown_and_the_others_on_demand(driver: Any, page: 
     assert texts(driver, "#group .more > summary") == ["12 more, all 0.90"]
     driver.find_element("css selector", "#group .more > summary").click()
     assert driver.execute_script(visible) == 20
-    assert texts(driver, "#group h4") == ["Half of its maximum and more", "A quarter to half of its maximum"]
+    assert texts(driver, "#group .weaker h4") == ["Half of its maximum and more", "A quarter to half of its maximum"]
     assert len(texts(driver, "#group .contexts > li")) == len(content["groups"][0]["contexts"])
 
 
