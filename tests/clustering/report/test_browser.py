@@ -213,6 +213,7 @@ def test_without_scripts_there_is_a_plain_table(driver: Any, page: Path, content
         rows = driver.find_elements("css selector", "noscript table tr")
         assert len(rows) == len(content["groups"]) + 1
         assert "<script>alert(1)</script>" in rows[1].text
+        assert driver.find_element("css selector", "noscript table").rect["width"] <= 1280  # a token has 300 letters
     finally:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
