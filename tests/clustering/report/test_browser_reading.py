@@ -94,6 +94,16 @@ def test_a_filter_finds_what_a_group_is_mostly_on_and_what_comes_next(
     assert note == "" if found else "next:word" in note
 
 
+def test_the_nearest_group_is_a_click_away(driver: Any, page: Path, content: dict[str, Any]) -> None:
+    browser.open_page(driver, page)
+    group = next(group for group in content["groups"] if group["around"])
+    near = group["around"][0]["group"]
+    driver.find_element("css selector", f"#row-{group['id']} .c-near a").click()
+    wait(driver, lambda d: texts(d, "#group h2"))
+    assert texts(driver, "#group h2")[0].startswith(f"Group {near}")
+    assert driver.execute_script("return location.hash") == f"#group-{near}"
+
+
 def test_what_a_group_does_is_said_before_its_figures(driver: Any, page: Path) -> None:
     browser.open_page(driver, page, "#group-0")
     wait(driver, lambda d: texts(d, "#group .legend"))

@@ -76,6 +76,7 @@ function cell(row, { key, number }) {
   else if (key === "rate") box.append(format.share(row.rate));
   else if (key === "bits") box.append(format.one(row.bits));
   else if (key === "confidence") box.append(format.two(row.confidence));
+  else if (key === "near" && row.near !== null && cuts.n === null) box.append(el("a", { href: `#group-${row.near}` }, String(row.near)));
   else if (key === "effect") box.append(...effectOf(row));
   else if (row[key] !== null && row[key] !== undefined) box.append(String(row[key]));
   if (!box.textContent && !box.firstElementChild) box.append(...lackOf(row, key));
