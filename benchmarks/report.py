@@ -1,29 +1,41 @@
 """The report of many groups: how long measuring takes, how large the page is, and how quick it is in a browser.
 
     python -m benchmarks.report [--groups 5000] [--components 10000] [--samples 131072] [--active 100]
+    python -m benchmarks.report --of DIRECTORY [--samples 131072]
 
 Samples are made up: groups of components that fire together, tokens that follow the groups. The browser is a real
 Chromium, started afresh, without a GPU; opening is timed by the page's own clock from navigation to the moment when
 every row is in the table, a filter and a group from the key press to the next frame.
+
+With `--of`, of a real ensemble or run: the report's data, from the directory to the content of report.json, effects
+left out, against the bare forward pass with importances over the same items, of which nothing is kept. Both in this
+process, by turns, after one small report that loads and compiles what is needed once. Memory is what the process grows
+by beyond its peak after the first bare pass, the model and a batch being in that.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spd.clustering.activations import component_activations
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_config import MergeConfig
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.report.content import Subject, build_content
+from spd.clustering.report.directory import open_directory
 from spd.clustering.report.firing_code import with_code
 from spd.clustering.report.grouping import from_history
 from spd.clustering.report.limits import MAX_PAGE_BYTES
-from spd.clustering.report.make import write_report
+from spd.clustering.report.make import ReportOptions, report_content, write_report
+from spd.clustering.report.model_data import ModelData, model_data
+from spd.clustering.report.model_inputs import ModelInputs
 from spd.clustering.report.samples import Samples
+from spd.data import iter_batches
 from spd.machine import cpu_seconds, peak_bytes
 from spd.text import byte_count, table_lines
 
@@ -127,11 +139,57 @@ requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
 """
 
 
+def time_of_model(directory: Path, n_samples: int, repeats: int = 2) -> list[list[str]]:
+    """Rows of a table: the report's data against the bare forward pass with importances."""
+    opened = open_directory(directory)
+    assert opened.config is not None, "a run or an ensemble with its config"
+    data = model_data(opened.config)
+    assert data is not None, "clusterings of a model"
+    options = ReportOptions(n_samples=n_samples, n_effects=0)
+    report_content(directory, ReportOptions(n_samples=1024, n_effects=0))
+    model = ModelInputs.load(data.path)
+    n_items = -(-n_samples // model.samples_per_item)
+    bare, whole, grown = [], [], 0
+    for _ in range(repeats):
+        bare.append(_timed(lambda: _bare_pass(model, data, n_items)))
+        before = peak_bytes()
+        whole.append(_timed(lambda: report_content(directory, options)))
+        grown = max(grown, peak_bytes() - before)
+    (bare_wall, bare_cpu), (wall, cpu) = np.median(bare, axis=0), np.median(whole, axis=0)
+    return [
+        ["components; groups", f"{len(opened.grouping.labels):,}; {opened.grouping.n_groups:,}"],
+        ["samples", f"{n_items * model.samples_per_item:,}"],
+        ["bare forward pass with importances (s; CPU)", f"{bare_wall:.1f}; {bare_cpu:.1f}"],
+        ["data of the report (s; CPU)", f"{wall:.1f}; {cpu:.1f}"],
+        ["of 1.5 x the bare pass + 60 s", f"{wall / (1.5 * bare_wall + 60):.2f}; {cpu / (1.5 * bare_cpu + 60):.2f}"],
+        ["memory beyond the bare pass", byte_count(grown)],
+    ]
+
+
+def _bare_pass(model: ModelInputs, data: ModelData, n_items: int) -> None:
+    for batch in iter_batches(
+        model.info, n_items, data.seed, micro_batch_size=data.micro_batch_size, streaming=data.streaming
+    ):
+        component_activations(model.model, model.device, batch)
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor."""
+    started, cpu = time.perf_counter(), cpu_seconds()
+    work()
+    return time.perf_counter() - started, cpu_seconds() - cpu
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("groups", 5000), ("components", 10_000), ("samples", 131_072), ("active", 100)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--of", type=Path, metavar="DIRECTORY", help="of an ensemble or run of a model")
     arguments = parser.parse_args()
+    if arguments.of is not None:
+        rows = [["report of a model", "value"], *time_of_model(arguments.of, arguments.samples)]
+        print("\n".join(table_lines(rows, numbers=False)))
+        return
     samples = made_up_samples(arguments.components, arguments.groups, arguments.samples, arguments.active)
     history = made_up_history(samples, arguments.groups)
     before, started, cpu = peak_bytes(), time.perf_counter(), cpu_seconds()

@@ -253,7 +253,7 @@ def _evidence(
 
 
 def _why(verdict: str, evidence: Evidence, n_parts: int, consensus: Consensus) -> str:
-    again = f"{evidence['found_again']:.2f} to be found again"
+    again = f"as many other members find it again with probability {evidence['found_again']:.2f}"
     mean, worst = f"{evidence['mean']:.0%}", f"{evidence['least']:.0%}"
     together = f"two of its components are together in {mean} of the members on average, at worst in {worst}"
     if verdict == "core":

@@ -89,7 +89,8 @@ def read_mapping(path: Path) -> Grouping:
 
 def _no_directory(directory: Path, run: RunPaths, ensemble: EnsemblePaths, harvest: HarvestPaths) -> SPDError:
     if not directory.is_dir():
-        return MissingFileError(f"{directory}: does not exist; expected the directory of a finished run or an ensemble")
+        what = "is a file" if directory.exists() else "does not exist"
+        return MissingFileError(f"{directory}: {what}; expected the directory of a finished run or an ensemble")
     if ensemble.pipeline_config.is_file():
         return MissingFileError(
             f"{directory}: is an ensemble without {ensemble.stable_groups.name} (fewer than two members are finished): "

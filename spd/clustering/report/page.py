@@ -41,6 +41,8 @@ _STYLES = ("page.css", "group.css")
 _GROUPS_A_CHUNK = 50
 _N_TOKENS_IN_INDEX = 8
 _N_TOKENS_WITHOUT_SCRIPT = 5
+_STANDS_OUT = 2
+"""Lift from which a next token is one that a filter finds its group by."""
 _PLACE_BEFORE, _PLACE_AFTER = 6, 4
 """Tokens around a group's strongest place in the index."""
 
@@ -112,6 +114,7 @@ def _row(group: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
         "tokens": [
             [token["id"], token.get("weight", token["share"])] for token in group.get("tokens", [])[:_N_TOKENS_IN_INDEX]
         ],
+        "next": [token["id"] for token in group.get("next_tokens") or [] if token["lift"] >= _STANDS_OUT],
         "remarks": group["remarks"],
         "near": around[0]["group"] if around else None,
         "effect": effect["ablate"]["firing"] if effect else None,

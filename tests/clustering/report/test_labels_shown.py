@@ -119,6 +119,8 @@ def test_labels_are_shown_and_searched(run: Path, tmp_path: Path, driver: Any) -
     shown = texts(driver, "#rows .label")
     assert (shown[0], shown[1], shown[5]) == (HOSTILE[0], HOSTILE[1], HOSTILE[5])
     assert shown[2] == "\u27e8202E\u27e9turned\u27e82066\u27e9"
+    is_cut = "return [...document.querySelectorAll('#rows .label')].map((one) => one.scrollWidth > one.clientWidth)"
+    assert not driver.execute_script(is_cut)[1]  # a label of some words is legible in the table
     assert not set(shown[3]) & {"\x00", "\x1b", "\n", "\t"}
     for words, place in (("alert(1)", 0), ('"quotes "', 1), ("turned", 2), ("\u05e9\u05dc\u05d5\u05dd", 4)):
         type_filter(driver, words)

@@ -246,6 +246,7 @@ def test_bad_flags(run: Path, capsys: pytest.CaptureFixture[str], flags: list[st
 def test_directories_that_are_none(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for directory, expected in (
         (tmp_path / "none", "does not exist"),
+        (Path(__file__), "is a file"),
         (tmp_path, "holds none of history.zip, ensemble_meta.json, metadata.json"),
     ):
         assert main([str(directory)]) == 1

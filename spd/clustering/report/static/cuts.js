@@ -79,7 +79,7 @@ function cutRow(members, id) {
     verdict: members.length === 1 ? "alone" : "other cut", why: "", confidence: null, remarks: [],
     modules: [...modules].sort((a, b) => a[0] - b[0]).filter(([module]) => module >= 0),
     rate: members.length === 1 && R.components.rate ? R.components.rate[members[0]] : null, bits: null, near: null, effect: null,
-    tokens: source ? source.tokens : [], place: source ? source.place : undefined,
+    tokens: source ? source.tokens : [], next: source ? source.next : [], place: source ? source.place : undefined,
   };
 }
 

@@ -1,4 +1,4 @@
-// Filters as people write them: size>3  rate<0.01  *mlp*  " the"  stable  -hub  #12
+// Filters as people write them: size>3  rate<0.01  *mlp*  " the"  next:king  stable  -hub  #12
 
 const NUMBERS = {
   size: (row) => row.size,
@@ -11,7 +11,7 @@ const NUMBERS = {
   id: (row) => row.id,
 };
 
-const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split(".").pop()}*`, ...(isLanguage ? ["\" the\""] : []), "trusted", "-alone"];
+const EXAMPLES = ["size>3", "rate<0.01", `*${(R.module_names[0] || "").split(".").pop()}*`, ...(isLanguage ? ["\" the\"", "next:is"] : []), "trusted", "-alone"];
 
 const componentLabels = R.components.labels;
 
@@ -22,7 +22,7 @@ const isNumberName = (name) => Object.hasOwn(NUMBERS, name.toLowerCase());
     word that is not understood, which is left out. */
 function compileFilter(text) {
   const spaced = text.replace(/(^|\s)(-?)([a-z]+)\s*(<=|>=|<|>|=)\s*(?=[-.\d])/gi, (all, before, not, name, sign) => (isNumberName(name) ? before + not + name + sign : all));
-  const words = spaced.match(/-?"[^"]*"?|\S+/g) || [];
+  const words = spaced.match(/-?(?:next:)?"[^"]*"?|\S+/gi) || [];
   const found = words.map((word) => [word, sayMisread(word)]);
   const tests = found.filter(([, why]) => !why).map(([word]) => compileWord(word));
   const fields = words.map((word) => (word.replace(/^-/, "").match(COMPARISON) || [])[1]).filter((name) => name && isNumberName(name));
@@ -43,7 +43,7 @@ function sayMisread(word) {
 function showNote(nShown, source) {
   const unknown = state.fields.filter((name) => source.every((row) => NUMBERS[name.toLowerCase()](row) === null || NUMBERS[name.toLowerCase()](row) === undefined));
   const sentences = [...state.misread, ...unknown.map((name) => `No group has a number \u201c${name.toLowerCase()}\u201d here.`)];
-  if (!sentences.length && !nShown && state.filter.trim()) sentences.push("No group matches all of it: words are looked for in labels, verdicts, remarks, tokens and components.");
+  if (!sentences.length && !nShown && state.filter.trim()) sentences.push(`No group matches all of it: words are looked for in labels, verdicts, remarks, components and what a group is mostly on${isLanguage ? "; next:word finds what comes next where it fires" : ""}.`);
   if (byId("filter-note").textContent !== sentences.join(" ")) byId("filter-note").textContent = sentences.join(" ");
   byId("filter").setAttribute("aria-invalid", String(state.misread.length > 0));
 }
@@ -55,16 +55,28 @@ function compileWord(word) {
   }
   const comparison = word.match(COMPARISON);
   if (comparison && isNumberName(comparison[1])) return compileComparison(comparison);
+  if (isLanguage && /^next:./i.test(word)) {
+    const found = inputTest(word.slice("next:".length));
+    return (row) => row.next.some((id) => found(inputText(id)));
+  }
   if (/^#\d+$/.test(word)) return (row) => row.id === Number(word.slice(1));
   if (word.startsWith("\"")) {
-    const wanted = word.replace(/^"|"$/g, "");
-    return (row) => row.tokens.some(([id]) => inputText(id).includes(wanted)) || (row.label || "").includes(wanted);
+    const found = inputTest(word), wanted = unquoted(word);
+    return (row) => mostlyOn(row).some(([id]) => found(inputText(id))) || (row.label || "").includes(wanted);
   }
   if (word.includes("*")) return compilePattern(word);
   const lower = word.toLowerCase();
   if (lower === "trusted") return isTrusted;
   if (Object.hasOwn(R.verdicts, lower) || Object.hasOwn(R.summary.verdicts, lower)) return (row) => row.verdict === lower;
   return (row) => searchText(row).includes(lower);
+}
+
+const unquoted = (word) => word.replace(/^"|"$/g, "");
+
+/** Whether a token is the word in quotes, all of it; without quotes, whether the word is in it, in any case. */
+function inputTest(word) {
+  if (word.startsWith("\"")) return (text) => text === unquoted(word);
+  return (text) => text.toLowerCase().includes(word.toLowerCase());
 }
 
 function compileComparison([, name, sign, digits]) {
@@ -94,7 +106,7 @@ function searchText(row) {
   if (row.text === undefined) {
     row.text = [
       row.label || "", row.verdict, ...row.remarks, row.effect_verdict || "",
-      ...row.tokens.map(([id]) => inputText(id)), ...row.members.map((at) => componentLabels[at]),
+      ...mostlyOn(row).map(([id]) => inputText(id)), ...row.members.map((at) => componentLabels[at]),
     ].join("\n").toLowerCase();
   }
   return row.text;

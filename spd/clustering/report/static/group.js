@@ -17,9 +17,12 @@ async function groupPage(row, at) {
         neighbours.next ? el("a", { href: `#group-${neighbours.next.id}`, title: "next in the index (j)", rel: "next" }, "\u203a") : null,
         el("a", { href: "#", title: "back to the index (Esc)", class: "close" }, "\u00d7"))),
     el("p", { class: "why" }, verdictMark(group.verdict), el("span", { class: "reason" }, group.why), ...group.remarks.map((remark) => el("span", { class: "remark", title: CAUTIONS[remark] }, remark))),
-    factsOf(group, row), firingSentence(group), ...inShort(group, row), partsOf(group), sharedOf(group));
+    ...inShort(group, row), partsOf(group), sharedOf(group), factsOf(group, row), firingSentence(group));
   const body = await bodyOf(group);
-  return [head, ...body, legendOf(head, ...body)];
+  const legend = legendOf(head, ...body);
+  const show = () => { legend.open = true; legend.scrollIntoView({ block: "start" }); };
+  head.querySelector("nav").prepend(el("button", { type: "button", class: "help", title: "what the columns and figures mean", "aria-label": "what the columns and figures mean", onclick: show }, "?"));
+  return [head, ...body, legend];
 }
 
 function factsOf(group, row) {

@@ -33,8 +33,17 @@ function legendOf(...roots) {
   return el("details", { class: "meaning legend" }, el("summary", null, "What the columns and figures mean"), ...lists.filter(Boolean));
 }
 
-/** On paper the legends are open. */
+/** On paper the legends and all places are open, legends come last, and the filter and the cut are said: they cannot be seen there. */
 function watchPrinter() {
-  addEventListener("beforeprint", () => document.querySelectorAll("details.legend:not([open])").forEach((one) => { one.open = one.dataset.printed = true; }));
-  addEventListener("afterprint", () => document.querySelectorAll("details.legend[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; }));
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details:is(.legend, .more):not([open])").forEach((one) => { one.open = one.dataset.printed = true; });
+    byId("index").append(byId("words"));
+    const filter = state.filter.trim();
+    byId("printed").textContent = [byId("count").textContent, filter ? `filter: ${visible(filter)}` : null, cuts.n === null ? null : `cut at ${format.count(cuts.n)} groups, where the report has ${format.count(R.summary.n_groups)}; \u2013: known only of these`].filter(Boolean).join(" \u00b7 ");
+  });
+  addEventListener("afterprint", () => {
+    document.querySelectorAll("details[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; });
+    byId("about").after(byId("words"));
+    byId("printed").textContent = "";
+  });
 }

@@ -1,6 +1,6 @@
 // Contexts: one line a place, the token itself in one column (as in a concordance), shaded by the group's strength.
 
-const CONTEXT_BEFORE = 16, CONTEXT_AFTER = 16;
+const CONTEXT_BEFORE = 16, CONTEXT_AFTER = 16, SHOWN_AT_ONCE = 8;
 const BAND_NAMES = ["Strongest places", "Half of its maximum and more", "A quarter to half of its maximum", "An eighth to a quarter", "Below an eighth"];
 
 function shaded(id, strength, most, attributes) {
@@ -69,13 +69,22 @@ async function contextSections(group) {
   const line = (context) => (ids.length ? contextLine(ids, context, most) : sampleLine(context, most, shares));
   const list = (contexts) => el("ol", { class: `contexts${ids.length ? "" : " samples"}` }, ...contexts.map(line));
   const top = group.contexts.filter(({ band }) => band === 0);
-  const found = [section("Strongest places", list(top), `${top.length} of ${format.count(group.n_firing)}, by the mean importance of its components${ids.length ? "; click a line for all of it" : ""}`)];
+  const found = [section("Strongest places", el("div", null, ...firstOf(top, list)), `${top.length} of ${format.count(group.n_firing)}, by the mean importance of its components${ids.length ? "; click a line for all of it" : ""}`)];
   const weaker = [1, 2, 3, 4].map((band) => [band, group.contexts.filter((context) => context.band === band)]).filter(([, contexts]) => contexts.length);
   if (weaker.length) {
     found.push(el("details", { class: "section weaker", open: true }, el("summary", null, "Weaker places, drawn at random from each band of strength"),
       ...weaker.map(([band, contexts]) => el("div", null, el("h4", null, BAND_NAMES[band]), list(contexts)))));
   }
   return found;
+}
+
+/** The first places, and the others on demand: the strongest are often alike, and the weaker ones below say more. */
+function firstOf(contexts, list) {
+  const others = contexts.slice(SHOWN_AT_ONCE);
+  if (others.length < 3) return [list(contexts)];
+  const range = [others[0], others[others.length - 1]].map(({ strength }) => format.two(strength));
+  const summary = `${others.length} more, ${range[0] === range[1] ? `all ${range[0]}` : `${range[0]} to ${range[1]}`}`;
+  return [list(contexts.slice(0, SHOWN_AT_ONCE)), el("details", { class: "more" }, el("summary", null, summary), list(others))];
 }
 
 /** A component's own strongest places, and those while its group fires. */

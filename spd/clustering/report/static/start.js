@@ -22,10 +22,26 @@ function makeTop() {
   const verdicts = el("div", { class: "fact wide", title: "groups by what to make of them; click one to see only these" }, el("dt", null, "verdicts"), el("dd", { class: "verdicts" }, ...counts.map(([verdict, count]) =>
     el("button", { type: "button", title: R.verdicts[verdict], onclick: () => typeFilter(verdict) }, verdictMark(verdict, R.verdicts[verdict]), ` ${format.count(count)}`))));
   byId("about").append(el("dl", { class: "facts" }, ...tiles.filter(Boolean), verdicts),
-    ...[...R.missing, ...R.left_out].map((sentence) => el("p", { class: "note" }, visible(sentence))),
-    el("details", { class: "meaning" }, el("summary", null, "What the verdicts mean, and how the groups were made"),
-      el("dl", null, ...Object.entries(R.verdicts).flatMap(([verdict, meaning]) => [el("dt", null, verdictMark(verdict)), el("dd", null, meaning)])),
-      el("dl", { class: "settings" }, ...Object.entries({ ...settings, ...R.data, texts: undefined }).filter(([, value]) => value !== undefined && value !== null && typeof value !== "object").flatMap(([key, value]) => [el("dt", { class: "mono" }, key), el("dd", null, visible(String(value)))]))));
+    ...[...R.missing, ...R.left_out].map((sentence) => el("p", { class: "note" }, visible(sentence))));
+}
+
+/** What verdicts, settings, columns and keys mean: above the table, since its end may be thousands of rows away. */
+function makeWords() {
+  const verdicts = Object.entries(R.verdicts).flatMap(([verdict, meaning]) => [el("dt", null, verdictMark(verdict)), el("dd", null, meaning)]);
+  const keys = [["/", "filter"], ["j", "next group"], ["k", "previous group"], ["Esc", "back"]].flatMap(([key, what]) => [el("dt", null, el("kbd", null, key)), el("dd", null, what)]);
+  const columns = legendOf(byId("about"), byId("columns"));
+  columns.append(el("h4", null, "Keys"), el("dl", null, ...keys));
+  byId("words").append(
+    el("details", { class: "meaning legend" }, el("summary", null, "What the verdicts mean, and how the groups were made"), el("dl", null, ...verdicts),
+      ...settingsList("How the groups were made", R.settings), ...settingsList("What they were measured on", R.data)),
+    columns);
+}
+
+/** Each setting under its own heading: the two of the name `threshold` are not the same. */
+function settingsList(heading, settings) {
+  const known = Object.entries(settings).filter(([, value]) => value !== undefined && value !== null && typeof value !== "object");
+  if (!known.length) return [];
+  return [el("h4", null, heading), el("dl", { class: "settings" }, ...known.flatMap(([key, value]) => [el("dt", { class: "mono" }, key), el("dd", null, visible(String(value)))]))];
 }
 
 function makeBar() {
@@ -34,7 +50,6 @@ function makeBar() {
   filter.addEventListener("input", () => setFilter(filter.value));
   byId("exports").append(el("button", { type: "button", title: "the groups shown, as a table", onclick: exportTable }, "CSV"), " ",
     el("button", { type: "button", title: "all components and their groups, as the SPD app reads them; of the cut shown", onclick: exportMapping }, "mapping"));
-  byId("keys").append(el("kbd", null, "/"), " filter  ", el("kbd", null, "j"), " ", el("kbd", null, "k"), " next and previous group  ", el("kbd", null, "Esc"), " back");
 }
 
 function typeFilter(word) {
@@ -125,7 +140,7 @@ function start() {
   makeHead();
   makeBar();
   makeSlider();
-  byId("words").append(legendOf(byId("about"), byId("columns")));
+  makeWords();
   showRows();
   makePictures();
   makeKeys();

@@ -6,7 +6,7 @@ const CAUTIONS = {
   "seldom together": "two of its components are seldom active together (mean Jaccard index below 0.2)",
   "never together": "some of its merges joined parts that are never active together",
   "like the controls": "at least one random set like it changes the output as much where it fires",
-  "everywhere": "its ablation changes the output nearly as much where it does not fire",
+  "everywhere": "its ablation does not change the output at least 3 times as much where it fires as elsewhere",
   "weak": "its ablation hardly changes the output",
 };
 const FEW_FIRINGS = 30;
@@ -22,10 +22,10 @@ function cautionsOf({ size, remarks, effect_verdict, rate }) {
 
 const isTrusted = (row) => trustOf(row.verdict) === "good" && !cautionsOf(row).length;
 
-/** The leading inputs of a table: those that stand out, at most `n`. */
-function leading(tokens, n, least) {
+/** The leading inputs of a table: those that stand out and have at least `share` of the first one's weight, at most `n`. */
+function leading(tokens, n, least, share) {
   const weight = (token) => token.weight ?? token.share;
-  return (tokens || []).filter((token) => weight(token) >= Math.max(least, 0.25 * weight(tokens[0])) && token.lift >= 2).slice(0, n);
+  return (tokens || []).filter((token) => weight(token) >= Math.max(least, share * weight(tokens[0])) && token.lift >= 2).slice(0, n);
 }
 
 function inShort(group, row) {
@@ -35,12 +35,12 @@ function inShort(group, row) {
     const same = alike(tokens.map(({ id }) => id));
     parts.push(el("span", null, text, " ", ...tokens.map(({ id }) => chip(id, same.has(id))), after || null));
   };
-  const fires = leading(group.tokens, isLanguage ? 6 : 3, 0);
+  const fires = leading(group.tokens, isLanguage ? 6 : 3, 0, 0.25);
   const total = fires.reduce((sum, token) => sum + (token.weight ?? token.share), 0);
   if (isLanguage) {
     say("fires on", fires, `(${format.share(total)} of its strength)`);
-    say("after", leading(group.previous_tokens, 3, 0.03));
-    say("before", leading(group.next_tokens, 3, 0.03));
+    say("after", leading(group.previous_tokens, 5, 0.02, 0.1));
+    say("before", leading(group.next_tokens, 5, 0.02, 0.1));
   } else if (R.data.kind === "toy") {
     say("fires with", fires, fires.length === 1 ? `(${format.share(total)} of its firing, mean value ${format.two(fires[0].mean)})` : null);
   }

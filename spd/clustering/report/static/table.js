@@ -76,6 +76,7 @@ function cell(row, { key, number }) {
   else if (key === "rate") box.append(format.share(row.rate));
   else if (key === "bits") box.append(format.one(row.bits));
   else if (key === "confidence") box.append(format.two(row.confidence));
+  else if (key === "near" && row.near !== null && cuts.n === null) box.append(el("a", { href: `#group-${row.near}` }, String(row.near)));
   else if (key === "effect") box.append(...effectOf(row));
   else if (row[key] !== null && row[key] !== undefined) box.append(String(row[key]));
   if (!box.textContent && !box.firstElementChild) box.append(...lackOf(row, key));
@@ -90,12 +91,17 @@ function lackOf(row, key) {
   return [el("span", { class: row.parts ? "lack" : "lack quiet", title: why, role: "img", "aria-label": why }, "\u2013")];
 }
 
+/** [[input, weight]] of those that a group is mostly on: what its row shows, and filters look in. */
+function mostlyOn(row) {
+  const least = isLanguage ? 0.12 : 0.3; // features are often present by chance
+  return row.tokens.filter(([, weight]) => weight > least * row.tokens[0][1]);
+}
+
 /** A group's label, and the tokens that it fires on most; where there are none, its components. */
 function whatOf(row, most) {
   const parts = [];
   if (row.label) parts.push(el("bdi", { class: "label", title: visible(row.label) }, visible(row.label)));
-  const least = isLanguage ? 0.12 : 0.3; // features are often present by chance
-  const shown = row.tokens.slice(0, most || 8).filter(([, weight]) => weight > least * row.tokens[0][1]);
+  const shown = mostlyOn(row).slice(0, most || 8);
   const same = alike(shown.map(([id]) => id));
   for (const [id, share] of shown) parts.push(chip(id, same.has(id), `${isLanguage ? `token ${id}, ` : ""}${format.share(share)} ${isLanguage ? "of its strength" : "of its firing"}`));
   const text = row.top === undefined ? undefined : (R.data.texts || [])[row.top];
