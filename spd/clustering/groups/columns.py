@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 
 from spd.clustering.groups.kernels.graph import add_to_columns, clumping
 from spd.clustering.groups.pairs import Activity
-from spd.clustering.math.sparse_rows import SparseRows, keep_entries
+from spd.clustering.math.sparse_rows import CHUNK, SparseRows, keep_entries
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 
@@ -87,13 +87,19 @@ def columns_of(memberships: Memberships, workers: Workers) -> Columns:
     for block in memberships.blocks():
         rows[place : place + len(block.indices)] = block.indices
         place += len(block.indices)
-    n, n_samples, clumps = memberships.n_components, memberships.n_samples, np.ones(memberships.n_components)
+    return with_clumps(Activity(memberships.indptr, rows, col_ptr, cols), workers)
+
+
+def with_clumps(activity: Activity, workers: Workers) -> Columns:
+    """See kernels/graph.clumping."""
+    col_ptr, cols, n, n_samples = activity.col_ptr, activity.cols, activity.n, activity.n_samples
+    clumps = np.ones(n)
     workers(
         lambda first, last: clumping(col_ptr, cols, n_samples, MAX_LAG, first, last, clumps),
         n,
         workers.part_of(n, len(cols)),
     )
-    return Columns(memberships.indptr, rows, col_ptr, cols, clumps)
+    return Columns(activity.row_ptr, activity.rows, col_ptr, cols, clumps)
 
 
 def samples_of(
@@ -107,6 +113,14 @@ def samples_of(
         rows = block.indices.astype(number_type(memberships.n_components), copy=False)  # one type, one compiled kernel
         add_to_columns(block.first, block.indptr, rows, place, cols)
     return col_ptr, cols
+
+
+def active_counts(cols: Integer[np.ndarray, "nnz"], n_samples: int) -> Int64[np.ndarray, "n_samples"]:
+    """How many are active on each sample; numpy would count a copy of 8 bytes an entry."""
+    active = np.zeros(n_samples, np.int64)
+    for first in range(0, len(cols), CHUNK):
+        active += np.bincount(cols[first : first + CHUNK], minlength=n_samples)
+    return active
 
 
 def number_type(n: int) -> type[np.generic]:

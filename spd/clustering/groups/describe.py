@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from spd.clustering.groups.columns import Columns, number_type
+from spd.clustering.groups.columns import Columns, active_counts, number_type
 from spd.clustering.groups.cut import TreeCut
 from spd.clustering.groups.kernels.firing import describe_groups
 from spd.clustering.groups.kernels.graph import add_to_columns
@@ -60,38 +60,44 @@ def describe(
     rate = cut.rate[members[group_ptr[:-1]]] if k else np.zeros(0)
     p, q, told, evidence = cut.p.copy(), cut.q.copy(), np.zeros(n), np.zeros(n)
     marks = np.zeros((workers.n_threads, columns.n_samples), np.int32)
-    fired, n_fired = np.empty(int(entry_ptr[n_large]) if k else 0, np.int32), np.zeros(k, np.int64)
-    data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr, entry_ptr)
+    n_fired, firings = np.zeros(k, np.int64), []
+    data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr)
 
-    def fit_once_more(groups: np.ndarray) -> None:
+    def fit_once_more(first: int, last: int) -> None:
+        places = entry_ptr - entry_ptr[first]
+        fired = np.empty(int(places[last]), np.int32)
         workers.with_scratch(
-            lambda mark, first, last: describe_groups(
-                *data, groups[first:last], p, q, mark, rate, fired, n_fired, told, evidence
+            lambda mark, begin, end: describe_groups(
+                *data, places, np.arange(first + begin, first + end), p, q, mark, rate, fired, n_fired, told, evidence
             ),
             marks,
-            len(groups),
-            int(entry_ptr[groups[-1] + 1] - entry_ptr[groups[0]]),
+            last - first,
+            len(fired),
         )
+        firings.extend(fired[places[g] : places[g] + n_fired[g]].copy() for g in range(first, last))
 
     first = 0
     while first < n_large:
         last = max(
             int(np.searchsorted(entry_ptr[: n_large + 1], entry_ptr[first] + MAX_ENTRIES, "right")) - 1, first + 1
         )
-        fit_once_more(np.arange(first, last))
+        fit_once_more(first, last)
         progress("fitting groups", last, n_large)
         first = last
-    firings = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
+    about_firing = _by_sample(columns.n_samples, firings)
     n_fired[n_large:] = columns.counts[members[group_ptr[n_large:-1]]]
-    return Description(rate, p, q, told, evidence, firings, n_fired)
+    return Description(rate, p, q, told, evidence, about_firing, n_fired)
 
 
-def _by_sample(n_samples: int, fired: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Activity:
-    """The groups that fire on each sample, and back, from the samples on which each group fires, in any order."""
+def _by_sample(n_samples: int, fired: list[np.ndarray]) -> Activity:
+    """Which groups fire on which samples, from the samples on which each fires, in any order; takes them out of the
+    list, so that they are not there twice."""
+    lengths = np.array([len(samples) for samples in fired], np.int64)
     col_ptr = np.concatenate([[0], np.cumsum(lengths)])
-    keep = np.arange(col_ptr[-1]) - np.repeat(col_ptr[:-1], lengths)
-    cols = fired[np.repeat(starts, lengths) + keep]
-    row_ptr = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=n_samples))])
+    cols = np.empty(col_ptr[-1], np.int32)
+    for g in range(len(lengths) - 1, -1, -1):
+        cols[col_ptr[g] : col_ptr[g + 1]] = fired.pop()
+    row_ptr = np.concatenate([[0], np.cumsum(active_counts(cols, n_samples))])
     rows = np.empty(len(cols), number_type(len(lengths)))
     add_to_columns(0, col_ptr, cols, row_ptr[:-1].copy(), rows)
     add_to_columns(0, row_ptr, rows, col_ptr[:-1].copy(), cols)

@@ -4,18 +4,18 @@
 2. A tree: average linkage on that graph (kernels/tree).
 3. A cut: going up, a node is a group when its two parts are groups and are one by the two-state code (kernels/join).
 4. What is known of each group (describe.py), how sure each membership is (confidence.py), and what chance gives
-(control).
+(control.py).
 
 The numbers do not depend on how many threads there are.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
 
 from spd.clustering.consts import ComponentLabels
 from spd.clustering.groups.columns import (
@@ -23,20 +23,17 @@ from spd.clustering.groups.columns import (
     as_boolean,
     columns_of,
     fingerprint,
-    number_type,
-    samples_of,
     taking_part,
 )
 from spd.clustering.groups.confidence import confidence_of
+from spd.clustering.groups.control import shift_apart
 from spd.clustering.groups.cut import TreeCut, cut_tree
 from spd.clustering.groups.describe import Description, describe, nested_groups, numbered
 from spd.clustering.groups.groups import Groups
-from spd.clustering.groups.kernels.graph import add_to_columns
 from spd.clustering.groups.record import Control
 from spd.clustering.groups.resampling import stable_parts
 from spd.clustering.groups.secondary import secondary_memberships
 from spd.clustering.groups.tree import Progress, Tree, affinity_tree
-from spd.clustering.math.sparse_rows import CHUNK
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, SPDError
@@ -102,9 +99,6 @@ def find_groups(
     part = memberships if is_part.all() else memberships.select(is_part)
     workers = Workers(available_cores() if n_threads is None else max(1, n_threads))
 
-    def search(draw: Memberships) -> np.ndarray:
-        return _groups_of(draw, workers, report)
-
     columns = columns_of(part, workers)
     if history is None:
         tree = affinity_tree(columns, workers, report)
@@ -114,14 +108,15 @@ def find_groups(
     group_of = numbered(cut.group_of)
     if n_resamples:
         rng = np.random.default_rng([seed, 1])
-        group_of = numbered(stable_parts(part, group_of, n_resamples, rng, search))
+        draws = partial(_groups_of, workers=workers, report=report)
+        group_of = numbered(stable_parts(part, group_of, n_resamples, rng, draws))
     about = describe(columns, cut, group_of, workers, report)
     groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), workers)
-    del columns  # as large as the memberships, and the control needs as much again
     if not control:
         return groups
-    by_chance = search(shifted(part, np.random.default_rng(seed), group_of))
-    return replace(groups, control=_control_of(by_chance))
+    del about, tree, cut
+    apart = shift_apart(columns, group_of, np.random.default_rng(seed), workers)
+    return replace(groups, control=_control_of(_search(apart, workers, report)))
 
 
 def _groups_of(memberships: Memberships, workers: Workers, report: Progress) -> np.ndarray:
@@ -129,10 +124,14 @@ def _groups_of(memberships: Memberships, workers: Workers, report: Progress) -> 
     is_part = taking_part(memberships)
     part = np.flatnonzero(is_part)
     columns = columns_of(memberships if is_part.all() else memberships.select(is_part), workers)
-    tree = affinity_tree(columns, workers, report)
     group_of = np.arange(len(is_part))
-    group_of[part] = part[cut_tree(columns, tree, workers, report).group_of]
+    group_of[part] = part[_search(columns, workers, report)]
     return group_of
+
+
+def _search(columns: Columns, workers: Workers, report: Progress) -> np.ndarray:
+    """(n,) the same for components that all take part."""
+    return cut_tree(columns, affinity_tree(columns, workers, report), workers, report).group_of
 
 
 def _log(stage: str, done: int, total: int) -> None:
@@ -158,39 +157,7 @@ def _tree_of(history: "MergeHistory", labels: ComponentLabels, is_part: np.ndarr
     return Tree(np.array(merges, np.int64).reshape(-1, 2), 1 - np.arange(1, m + 1) / (m + 1))
 
 
-def shifted(
-    memberships: Memberships, rng: np.random.Generator, group_of: Int64[np.ndarray, "n"] | None = None
-) -> Memberships:
-    """Each column shifted in time by a step of its own, around the end: bursts and rates stay, what belongs together
-    goes.
-
-    Args:
-        group_of: groups 0 .. k - 1, whose members are shifted evenly against each other. With steps that are
-            independent some members of a large group are shifted by nearly the same, and where activity comes in
-            longer runs these stay together.
-    """
-    n, n_samples = memberships.n_components, memberships.n_samples
-    col_ptr, cols = samples_of(memberships)
-    steps = rng.integers(n_samples, size=n)
-    if group_of is not None:
-        size = np.bincount(group_of)
-        order = np.lexsort((rng.random(n), group_of))
-        place = np.arange(n) - np.repeat(np.cumsum(size) - size, size)
-        group = group_of[order]
-        steps[order] = steps[group] + place * n_samples // size[group]
-    for i, step in enumerate(steps.tolist()):
-        column = cols[col_ptr[i] : col_ptr[i + 1]]
-        column[:] = np.sort((column + np.int64(step)) % n_samples)
-    active = np.zeros(n_samples, np.int64)
-    for first in range(0, len(cols), CHUNK):
-        active += np.bincount(cols[first : first + CHUNK], minlength=n_samples)
-    row_ptr = np.concatenate([[0], np.cumsum(active)])
-    rows = np.empty(memberships.nnz, number_type(n))
-    add_to_columns(0, col_ptr, cols, row_ptr[:-1].copy(), rows)
-    return Memberships(row_ptr, rows, None, memberships.labels)
-
-
-def _control_of(group_of: Int64[np.ndarray, "n"]) -> Control:
+def _control_of(group_of: np.ndarray) -> Control:
     sizes = np.bincount(group_of, minlength=1)
     return Control(int((sizes > 1).sum()), int(sizes[sizes > 1].sum()))
 

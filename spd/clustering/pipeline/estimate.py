@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.groups.needs import search_seconds
+from spd.clustering.groups.needs import search_bytes, search_seconds
 from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.sources import MembershipSource, ModelSource
@@ -32,7 +32,7 @@ class Estimate:
         size: of the memberships; components alive, at most.
         merge_s: seconds to merge down to one group.
         merge_bytes: of each process that merges.
-        groups_s: seconds to find the groups after it, roughly.
+        groups_s, groups_bytes: to find the groups after it, roughly.
         harvest_s, harvest_bytes: what the harvest will take.
         tried_on: what was harvested to know this, in words.
     """
@@ -44,6 +44,7 @@ class Estimate:
     merge_s: float
     merge_bytes: float
     groups_s: float
+    groups_bytes: float
 
 
 def estimate_member(
@@ -88,6 +89,7 @@ def estimate_member(
         size.seconds(is_greedy=is_greedy, n_threads=n_threads, n_ranks=n_ranks),
         _MERGE_PROCESS_BYTES + size.bytes(math.inf if limit is None else limit * 1e9, n_ranks),
         search_seconds(size.n_samples, size.n_components, size.mean_active, n_threads),
+        _MERGE_PROCESS_BYTES + search_bytes(size.n_samples, size.n_components, size.mean_active),
     )
 
 
@@ -125,7 +127,7 @@ def describe_estimate(
         (
             "memory",
             f"harvest {byte_count(one.harvest_bytes)}; each merge {byte_count(one.merge_bytes)}, or less where it is "
-            "short",
+            f"short, and its groups after it {byte_count(one.groups_bytes)}, roughly",
         ),
         (
             "time",

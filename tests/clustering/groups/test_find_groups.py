@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from spd.clustering.groups import cut, find_groups, shifted
+from spd.clustering.groups import cut, find_groups
+from spd.clustering.groups.columns import columns_of
+from spd.clustering.groups.control import shift_apart
 from spd.clustering.math import workers
+from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge import merge_iteration
 from spd.clustering.merge_config import MergeConfig
@@ -176,8 +179,15 @@ def test_the_control_shifts_members_of_a_group_apart():
     fires = np.repeat(rng.random(300) < 0.1, 20)
     x = fires[:, None] & (rng.random((6000, 60)) < 0.8)
     memberships = Memberships.from_activations(x, [f"component:{i}" for i in range(60)], None)
-    nothing = shifted(memberships, rng, np.zeros(60, int)).to_scipy().toarray() > 0
-    np.testing.assert_array_equal(nothing.sum(axis=0), x.sum(axis=0))
+    columns = shift_apart(columns_of(memberships, Workers(1)), np.zeros(60, int), rng, Workers(1))
+    shifted = np.zeros(x.shape, bool)
+    shifted[np.repeat(np.arange(6000), np.diff(columns.row_ptr)), columns.rows] = True
+    by_column = np.zeros(x.shape, bool)
+    by_column[columns.cols, np.repeat(np.arange(60), columns.counts)] = True
+    np.testing.assert_array_equal(shifted, by_column)
+    assert (np.diff(columns.cols)[np.diff(np.repeat(np.arange(60), columns.counts)) == 0] > 0).all()
+    steps = {min(s for s in range(6000) if (np.roll(x[:, i], s) == shifted[:, i]).all()) for i in range(60)}
+    assert len({step // 100 for step in steps}) == 60  # 60 members, evenly around 6,000 samples
     found = find_groups(memberships)
     assert found.sizes.max() == 60
     assert found.control.n_joined <= 2

@@ -26,10 +26,11 @@ def describe_groups(
     """Fit the groups `which` of two or more once more, until nothing changes, and ask what each tells of its members.
 
     Args:
-        members, group_ptr: the components of each group. entry_ptr: (k + 1,) their number of entries, summed up.
+        members, group_ptr: the components of each group. entry_ptr: (k + 1,) their number of entries, summed up, from
+            the first of the groups on for which there is room in `fired`.
         p, q: (n,) in: where to start; out: probability of being active when the group fires, and when not.
         mark: (n_samples,) int32, zeros, and zeros again afterwards.
-        rate: (k,) out. fired: (nnz,) out, group g's samples with a posterior above one half at entry_ptr[g], in no
+        rate: (k,) out. fired: out, group g's samples with a posterior above one half at entry_ptr[g], in no
             order; n_fired: (k,) out, zeros.
         told: (n,) out: Theil's coefficient of a component and the firing as the rest of the group shows it.
         evidence: (n,) out: log likelihood ratio of that, in bits, less half log2 N.
