@@ -242,11 +242,11 @@ def _fitted_beta(candidates: Candidates) -> tuple[float, float]:
     """(a, b) of the greatest likelihood of the counts, given that they are not 0, with one thing of Jeffreys' prior."""
     from scipy.optimize import minimize
 
-    n = int(candidates.seen.alive.max(initial=1))
+    n = int(candidates.seen.alive_in.max(initial=1))
     k = np.arange(1, n + 1)
     prior = np.exp(-betaln(k + 1, n - k + 1) + betaln(k + 0.5, n - k + 0.5))
-    count = np.concatenate([candidates.seen.count, k])
-    alive = np.concatenate([candidates.seen.alive, np.full(n, n)])
+    count = np.concatenate([candidates.seen.found_in, k])
+    alive = np.concatenate([candidates.seen.alive_in, np.full(n, n)])
     weight = np.concatenate([candidates.weight, prior / prior.sum()])
 
     def loss(x: np.ndarray) -> float:

@@ -21,14 +21,14 @@ class Bin(NamedTuple):
 
     Attributes:
         low, high: its ends.
-        count, n_clusters: statements, and in how many groups.
+        size, n_clusters: statements, and in how many groups.
         stated, true: mean confidence, share that is so.
         off: (2,) 95% interval of true - stated, of bootstraps of the groups.
     """
 
     low: float
     high: float
-    count: int
+    size: int
     n_clusters: int
     stated: float
     true: float
@@ -70,7 +70,7 @@ class Statements(NamedTuple):
         for b in self.bins():
             low, high = b.off
             yield (
-                f"| {b.low:.1f} - {b.high:.1f} | {b.count:,} | {b.n_clusters:,} | {b.stated:.3f} | {b.true:.3f} | "
+                f"| {b.low:.1f} - {b.high:.1f} | {b.size:,} | {b.n_clusters:,} | {b.stated:.3f} | {b.true:.3f} | "
                 f"{b.true - b.stated:+.3f} | {low:+.3f} to {high:+.3f} |"
             )
 
@@ -80,7 +80,7 @@ class Statements(NamedTuple):
         stated = np.clip(self.stated, 0.001, 0.999)
         log_score = -np.log(np.where(self.true, stated, 1 - stated)).mean()
         bins = self.bins()
-        return float(log_score), float(sum(b.count * abs(b.true - b.stated) for b in bins) / len(self.true))
+        return float(log_score), float(sum(b.size * abs(b.true - b.stated) for b in bins) / len(self.true))
 
 
 def joined(name: str, parts: list[Statements]) -> Statements:
@@ -134,8 +134,8 @@ def plot(statements: list[Statements], file: Path) -> None:
         bins = part.bins()
         axes.plot([b.stated for b in bins], [b.true for b in bins], color=colour, linewidth=0.8, alpha=0.4)
         for much in (True, False):
-            kept = [b for b in bins if (b.count >= LITTLE) == much]
-            label = part.name if much == any(b.count >= LITTLE for b in bins) else None
+            kept = [b for b in bins if (b.size >= LITTLE) == much]
+            label = part.name if much == any(b.size >= LITTLE for b in bins) else None
             style = {"color": colour, "alpha": 1.0 if much else 0.3}
             axes.vlines([b.stated for b in kept], *np.array([b.stated + b.off for b in kept]).reshape(-1, 2).T, **style)
             axes.plot([b.stated for b in kept], [b.true for b in kept], marker, label=label, **style)

@@ -72,9 +72,9 @@ def found_again(partitions: Int[np.ndarray, "n_members n"], answer: Int[np.ndarr
     is_alone = sizes[answer] == 1
     return FoundAgain(
         np.where(sizes > 1, _probability(groups, n_members), np.nan),
-        groups.answer.count.astype(np.int64),
+        groups.answer.found_in.astype(np.int64),
         np.where(is_alone, _probability(alone, n_members), _probability(places, n_members)),
-        np.where(is_alone, alone.answer.count, places.answer.count).astype(np.int64),
+        np.where(is_alone, alone.answer.found_in, places.answer.found_in).astype(np.int64),
     )
 
 
@@ -89,7 +89,7 @@ def probability_again(
     """Step 3: density g at NODES, outcome h(0), h(1), .., h(M)."""
     from scipy.stats import binom
 
-    pairs, inverse = np.unique(np.stack([seen.count, seen.alive]), axis=1, return_inverse=True)
+    pairs, inverse = np.unique(np.stack([seen.found_in, seen.alive_in]), axis=1, return_inverse=True)
     further = np.arange(len(outcome))
     has_it = outcome @ binom.pmf(further[:, None], len(outcome) - 1, NODES)
     posterior = density * binom.pmf(pairs[0][:, None], pairs[1][:, None], NODES)
@@ -130,8 +130,8 @@ def outcome_of(candidates: Candidates, n_members: int) -> Float[np.ndarray, "n_c
 
     twice = 2 * np.arange(n_members + 1)
     vote = np.where(twice == n_members, 0.5, twice > n_members)
-    everywhere = candidates.seen.alive == n_members
-    count, weight = candidates.seen.count[everywhere].astype(np.int64), candidates.weight[everywhere]
+    everywhere = candidates.seen.alive_in == n_members
+    count, weight = candidates.seen.found_in[everywhere].astype(np.int64), candidates.weight[everywhere]
     total = np.bincount(count, weight, minlength=n_members + 1) + 1
     in_answer = np.bincount(count, weight * candidates.is_in_answer[everywhere], minlength=n_members + 1) + vote
     return isotonic_regression(in_answer / total, weights=total).x

@@ -33,12 +33,12 @@ class Sightings(NamedTuple):
     """Things, and in how many members each was seen.
 
     Attributes:
-        count: (m,) members in which it was.
-        alive: (m,) members in which it could have been.
+        found_in: (m,) members in which it was.
+        alive_in: (m,) members in which it could have been.
     """
 
-    count: Float[np.ndarray, "m"]
-    alive: Float[np.ndarray, "m"]
+    found_in: Float[np.ndarray, "m"]
+    alive_in: Float[np.ndarray, "m"]
 
     @classmethod
     def of(cls, seen: Float[np.ndarray, "n_members m"]) -> "Sightings":
@@ -51,7 +51,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         seen: in how many members, the one it was taken from counted.
-        weight: (m,) one over the count: a thing that k members have is taken k times.
+        weight: (m,) one over found_in: a thing that k members have is taken k times.
         is_in_answer: (m,) whether the answer has it.
     """
 
@@ -113,8 +113,8 @@ def _candidates(
 ) -> Candidates:
     """Of one member: what it has itself, and sees in others."""
     others = Sightings.of(np.array(elsewhere).reshape(-1, kept.size)[:, kept])
-    seen = Sightings(others.count + 1, others.alive + 1)
-    return Candidates(seen, 1 / seen.count, np.nan_to_num(in_answer[kept]) > 0)
+    seen = Sightings(others.found_in + 1, others.alive_in + 1)
+    return Candidates(seen, 1 / seen.found_in, np.nan_to_num(in_answer[kept]) > 0)
 
 
 def _joined(parts: list[Candidates]) -> Candidates:
@@ -128,10 +128,10 @@ def _alone(members: list[np.ndarray], answer: Int[np.ndarray, "n"]) -> Sighted:
     """Components alone: each that some member leaves alone is a candidate, once."""
     is_alone = np.stack([np.where(m >= 0, _sizes(m)[m] == 1, np.nan) for m in members])
     seen = Sightings.of(is_alone)
-    ever = seen.count > 0
+    ever = seen.found_in > 0
     in_answer = _sizes(answer)[answer] == 1
     weight = np.ones(int(ever.sum()))
-    return Sighted(seen, Candidates(Sightings(seen.count[ever], seen.alive[ever]), weight, in_answer[ever]))
+    return Sighted(seen, Candidates(Sightings(seen.found_in[ever], seen.alive_in[ever]), weight, in_answer[ever]))
 
 
 def _numbered(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:

@@ -113,11 +113,11 @@ def test_sightings_by_hand() -> None:
     partitions = np.array([[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, -1], [5, 5, 5, 3, 3, 3]])
     groups, places, alone = sighted(partitions, np.array([0, 0, 0, 1, 1, 2]))
     # ab is two thirds of abc, cde is two thirds of de (of the live), def too.
-    assert groups.answer.count[:2].tolist() == [3, 3]
-    assert places.answer.count[:5].tolist() == [2, 2, 2, 3, 3]
-    assert (alone.answer.count[5], alone.answer.alive[5]) == (1, 2)
+    assert groups.answer.found_in[:2].tolist() == [3, 3]
+    assert places.answer.found_in[:5].tolist() == [2, 2, 2, 3, 3]
+    assert (alone.answer.found_in[5], alone.answer.alive_in[5]) == (1, 2)
     # Six groups of members, all of them seen three times: two things.
-    assert groups.candidates.seen.count.tolist() == [3] * 6
+    assert groups.candidates.seen.found_in.tolist() == [3] * 6
     assert groups.candidates.weight.sum() == pytest.approx(2)
     assert alone.candidates.is_in_answer.tolist() == [True]
 
