@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS), help="separated by commas")
     parser.add_argument("--tables", default="planted,alpha,calibration,again,real")
     parser.add_argument("--importances", type=Path, nargs="*", default=[], help="more real data: ci.npz files")
-    parser.add_argument("--plot", type=Path, help="draw the calibration into this file")
+    parser.add_argument(
+        "--plot", type=Path, help="draw the calibrations beside this file: NAME_planted.png, NAME_<run>.png"
+    )
     parser.add_argument(
         "--ensembles", nargs="*", default=["example:lm_words=5776"], help="runs, and how many sequences there are"
     )
@@ -73,8 +75,11 @@ def main() -> None:
 def _calibration(arguments: argparse.Namespace, size: tuple[int, int, float], seeds: range) -> None:
     n, n_samples, n_active = size
     print(f"\n## calibration: {n:,} components, {n_samples:,} samples, {n_active:g} active, seeds {list(seeds)}")
-    for part in planted_statements(arguments.kinds.split(","), *size, seeds):
+    shown = planted_statements(arguments.kinds.split(","), *size, seeds)
+    for part in shown:
         _print(part.table())
+    if arguments.plot:
+        plot(shown, arguments.plot.with_stem(f"{arguments.plot.stem}_planted"))
 
 
 def _again(arguments: argparse.Namespace, size: tuple[int, int, float], seeds: range) -> None:

@@ -14,6 +14,7 @@ BINS = np.linspace(0, 1, 11)
 N_BOOTSTRAPS = 1000
 LITTLE = 200
 """Below so many a bin is drawn pale."""
+TOO_LITTLE = 20
 
 
 class Bin(NamedTuple):
@@ -124,14 +125,14 @@ def planted_statements(names: list[str], n: int, n_samples: int, n_active: float
 
 
 def plot(statements: list[Statements], file: Path) -> None:
-    """Stated against true with its 95% interval; a bin of less than LITTLE is pale."""
+    """Stated against true with its 95% interval; a bin below LITTLE is pale, one below TOO_LITTLE is left out."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for part, marker, colour in zip(statements, "osD^v*", ("C0", "C1", "C2", "C3", "C4", "C5"), strict=False):
-        bins = part.bins()
+        bins = [b for b in part.bins() if b.size >= TOO_LITTLE]
         axes.plot([b.stated for b in bins], [b.true for b in bins], color=colour, linewidth=0.8, alpha=0.4)
         for much in (True, False):
             kept = [b for b in bins if (b.size >= LITTLE) == much]
@@ -139,7 +140,7 @@ def plot(statements: list[Statements], file: Path) -> None:
             style = {"color": colour, "alpha": 1.0 if much else 0.3}
             axes.vlines([b.stated for b in kept], *np.array([b.stated + b.off for b in kept]).reshape(-1, 2).T, **style)
             axes.plot([b.stated for b in kept], [b.true for b in kept], marker, label=label, **style)
-    axes.set(xlabel="stated (mean of a bin)", ylabel="share that is found again")
+    axes.set(xlabel="stated (mean of a bin)", ylabel="share that came true")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"pale: fewer than {LITTLE} in the bin; lines: 95%")
     axes.legend(loc="upper left", fontsize=8)
     figure.savefig(file, dpi=120)

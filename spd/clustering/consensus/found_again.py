@@ -16,8 +16,8 @@ at which members have it; members are alike, so k is binomial given u. Then
        (1 - r) integral g Bin(k; n, u) / integral g (1 - Bin(0; n, u)) + r [k = 1].
 
    a and r maximise the likelihood of the counts times a standard normal prior on a_1 and a_2: where there are few
-   things, g stays near Jeffreys'. With fewer than four members there are fewer than four counts: r cannot be told from
-   a, and is 0.
+   things, g stays near Jeffreys'. Four counts, of four members, say no more than three parameters whatever they
+   are: with fewer than five members r is 0.
 2. An answer is more than a vote. h(k) is the share of what k of the M members have that the answer has: with one more
    thing at each k, which it has above half of the members, and half at half; ascending in k (isotonic regression).
 3. found again = sum over k' of P(k' of M | k of n) h(k'): M further members, u having the posterior g(u) Bin(k; n, u).
@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 
 from spd.clustering.consensus.sightings import Candidates, Sighted, Sightings, sighted
 
-MIN_MEMBERS_FOR_NOISE = 4
+MIN_MEMBERS_FOR_NOISE = 5
 N_NODES = 256
 _START = -2.0  # logit of the share of noise
 _MAX = 12.0  # of a_1, a_2 and that logit: far beyond what data say, and short of what overflows

@@ -138,7 +138,7 @@ def ensemble(
     return find_consensus(MemberCuts(names, np.stack(partitions), None, FOUND_GROUPS))
 
 
-@pytest.mark.parametrize(("n_members", "noise"), [(3, 0), (4, 0), (4, 0.5), (6, 1)])
+@pytest.mark.parametrize(("n_members", "noise"), [(3, 0), (4, 0), (5, 0.5), (6, 1)])
 def test_a_stated_probability_is_a_frequency(n_members: int, noise: float) -> None:
     """Of groups of synthetic ensembles, by the number of members that have them (200 groups and more)."""
     rng = np.random.default_rng(n_members)
