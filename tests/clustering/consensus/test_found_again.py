@@ -76,7 +76,7 @@ def test_the_density_is_estimated_from_what_members_have() -> None:
         assert vote(6)[other[first == count]].mean() == pytest.approx(stated[count], abs=0.05)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(0, 300), min_size=2, max_size=7),
     st.data(),
