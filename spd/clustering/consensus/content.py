@@ -25,6 +25,7 @@ class Evidence(TypedDict):
     least: float | None
     nearest: int | None
     nearest_mean: float | None
+    found_in: NotRequired[int]
     found_again: NotRequired[float | None]
 
 
@@ -73,6 +74,7 @@ class Place(TypedDict):
     stable_group: int | None
     core: int | None
     confidence: float | None
+    found_in: NotRequired[int]
     found_again: NotRequired[float | None]
     alive_in: int
     moves_between: list[Share]

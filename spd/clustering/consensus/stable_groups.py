@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from spd.clustering.consensus.cuts import CutKind, MemberCuts
+from spd.clustering.consensus.found_again import FoundAgain, found_again
 from spd.clustering.math.coassociation import Coassociation, GroupStatistics
 from spd.clustering.math.merge_distances import distance_matrix, to_symmetric
 from spd.errors import SPDError
@@ -54,6 +55,7 @@ class Consensus:
         cut, cut_kind: where the members are cut, in words and in a word.
         threshold: of the stable groups.
         members: one entry a member.
+        partitions: (n_members, n) of the members; -1: dead.
         n_alive: (n,) number of members in which each component is alive.
         consensus, stable, core: (n,) group of each component at the three levels.
         consensus_stats, stable_stats: how firm these groups are.
@@ -67,6 +69,7 @@ class Consensus:
     cut_kind: CutKind
     threshold: float
     members: list[Member]
+    partitions: Int[np.ndarray, "n_members n"]
     n_alive: Int[np.ndarray, "n"]
     consensus: Int[np.ndarray, "n"]
     stable: Int[np.ndarray, "n"]
@@ -94,6 +97,16 @@ class Consensus:
         there, the share of members in which it is alone, of those in which it is alive."""
         own = self.consensus_stats.own
         return np.where(np.isnan(own), self.coassociation.alone_shares(), own)
+
+    @cached_property
+    def again(self) -> FoundAgain:
+        """How likely another ensemble of as many members finds the consensus groups, and each component's place."""
+        return found_again(self.partitions, self.consensus)
+
+    @cached_property
+    def stable_again(self) -> FoundAgain:
+        """The same for the stable groups."""
+        return found_again(self.partitions, self.stable)
 
     @cached_property
     def groups(self) -> list[Int[np.ndarray, "_"]]:
@@ -170,6 +183,7 @@ def find_consensus(
         cut_kind=cuts.cut.kind,
         threshold=threshold,
         members=_members(cuts, distances, run_ids),
+        partitions=cuts.partitions,
         n_alive=coassociation.n_alive,
         consensus=consensus,
         stable=stable,

@@ -13,24 +13,26 @@ The schema (docs/stable_groups.md explains each key for readers):
                      n_components_alone, n_contested, mean_adjusted_rand, pac, ambiguous_of_together, representative
     members          [{index, run_id, n_alive, n_merges (null: found groups), n_groups, mean_distance,
                      is_representative}]
-    groups           [{id, verdict, why, size, mean, least, nearest, nearest_mean, found_again, n_stable_parts,
+    groups           [{id, verdict, why, size, mean, least, nearest, nearest_mean, found_in, found_again,
+                     n_stable_parts, components}]
+    stable_groups    [{id, group, size, mean, least, nearest, nearest_mean, found_in, found_again, is_core,
                      components}]
-    stable_groups    [{id, group, size, mean, least, nearest, nearest_mean, found_again, is_core, components}]
     cores            [{id, group, size, components}]
-    components       {label: {group, stable_group, core, confidence, found_again, alive_in, moves_between: [{group,
-                     component, share}]}}
+    components       {label: {group, stable_group, core, confidence, found_in, found_again, alive_in,
+                     moves_between: [{group, component, share}]}}
     agreement        {iterations, n_groups, mean, least, most, pac, ambiguous_of_together, member_minimum}
 
 Groups of one component are not listed: a component that is alone has null. `components` of a group are labels.
 `nearest` is the id of the group of two or more with the highest mean co-association, null when there is none.
-`found_again` is missing in files of older versions.
+`found_in` and `found_again` are missing in files of older versions, and `found_again` was another formula before
+`found_in` was written.
 """
 
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from spd.clustering.consensus.agreement import Agreement
 from spd.clustering.consensus.content import (
@@ -45,7 +47,7 @@ from spd.clustering.consensus.content import (
     StableGroups,
     Summary,
 )
-from spd.clustering.consensus.found_again import found_again
+from spd.clustering.consensus.found_again import FoundAgain
 from spd.clustering.consensus.stable_groups import Consensus, groups_of
 from spd.clustering.math.coassociation import GroupStatistics
 from spd.errors import DamagedFileError
@@ -65,8 +67,10 @@ RULES = {
     "several stable groups, trust these. uncertain: trust its stable part, if it has one.",
     "confidence": "Mean co-association of a component with the rest of its group; alone: share of members in which "
     "it is alone.",
-    "found_again": "Probability that most of as many other members would put the group (a component with the rest of "
-    "its group; alone: by itself) together, too: a beta-binomial count with Jeffreys' prior.",
+    "found_in": "Members that have the group (a group with a Jaccard overlap above one half); of a component, members "
+    "in which it is with more than half of the rest of its group (alone: alone).",
+    "found_again": "Probability that another ensemble of as many members has it, too, by found_in and by how often the "
+    "members of this one have what others of them have.",
     "contested": "moves_between is not empty: confidence below the threshold, or with another group in at least a "
     "share 1 - threshold of the members.",
 }
@@ -152,14 +156,13 @@ def _summary(
 
 def _groups(consensus: Consensus) -> list[Group]:
     stats = consensus.consensus_stats
-    again = found_again(stats.mean, len(consensus.members))
     found: list[Group] = []
     for group, inside in enumerate(consensus.groups):
         if len(inside) < 2:
             break  # groups are numbered by size
         verdict = consensus.verdict(group)
         n_parts = int((np.unique(consensus.stable[inside], return_counts=True)[1] > 1).sum())
-        evidence = _evidence(stats, group, consensus.groups, again)
+        evidence = _evidence(stats, group, consensus.groups, consensus.again)
         found.append(
             {
                 "id": group,
@@ -177,7 +180,6 @@ def _groups(consensus: Consensus) -> list[Group]:
 def _stable_groups(consensus: Consensus) -> list[StableGroup]:
     found: list[StableGroup] = []
     groups = groups_of(consensus.stable)
-    again = found_again(consensus.stable_stats.mean, len(consensus.members))
     for group, inside in enumerate(groups):
         if len(inside) < 2:
             break
@@ -186,7 +188,7 @@ def _stable_groups(consensus: Consensus) -> list[StableGroup]:
                 "id": group,
                 "group": int(consensus.consensus[inside[0]]),
                 "size": len(inside),
-                **_evidence(consensus.stable_stats, group, groups, again),
+                **_evidence(consensus.stable_stats, group, groups, consensus.stable_again),
                 "is_core": len(np.unique(consensus.core[inside])) == 1,
                 "components": _labels(consensus, inside),
             }
@@ -220,7 +222,7 @@ def _components(consensus: Consensus) -> dict[str, Place]:
         alone = None if is_group else consensus.labels[consensus.groups[group][0]]
         return {"group": group if is_group else None, "component": alone, "share": _number(share)}
 
-    again = found_again(consensus.confidence, len(consensus.members))
+    again = consensus.again
     places = zip(
         group_or_none(consensus.consensus), group_or_none(consensus.stable), group_or_none(consensus.core), strict=True
     )
@@ -230,7 +232,8 @@ def _components(consensus: Consensus) -> dict[str, Place]:
             "stable_group": stable_group,
             "core": core,
             "confidence": _number(consensus.confidence[component]),
-            "found_again": _number(again[component]),
+            "found_in": int(again.components_in[component]),
+            "found_again": _number(again.components[component]),
             "alive_in": int(consensus.n_alive[component]),
             "moves_between": [share_of(*moves) for moves in consensus.moves_between(component)],
         }
@@ -238,9 +241,7 @@ def _components(consensus: Consensus) -> dict[str, Place]:
     }
 
 
-def _evidence(
-    stats: GroupStatistics, group: int, groups: list[np.ndarray], again: Float[np.ndarray, "n_groups"]
-) -> Evidence:
+def _evidence(stats: GroupStatistics, group: int, groups: list[np.ndarray], again: FoundAgain) -> Evidence:
     nearest = int(stats.nearest[group])
     is_group = nearest >= 0 and len(groups[nearest]) > 1
     return {
@@ -248,7 +249,8 @@ def _evidence(
         "least": _number(stats.min[group]),
         "nearest": nearest if is_group else None,
         "nearest_mean": _number(stats.nearest_mean[group]) if is_group else 0.0,
-        "found_again": _number(again[group]),
+        "found_in": int(again.groups_in[group]),
+        "found_again": _number(again.groups[group]),
     }
 
 

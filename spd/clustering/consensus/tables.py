@@ -17,7 +17,7 @@ def to_dataframe(stable_groups: StableGroups) -> "pd.DataFrame":
     """One row a component, from the content of stable_groups.json.
 
     Columns: label, module, index, group, stable_group, core (NA when alone), verdict of the group, confidence,
-    found_again, alive_in, contested, moves_between (text: `group 3 (60%), group 7 (40%)`).
+    found_in, found_again, alive_in, contested, moves_between (text: `group 3 (60%), group 7 (40%)`).
     """
     import pandas as pd
 
@@ -35,6 +35,7 @@ def to_dataframe(stable_groups: StableGroups) -> "pd.DataFrame":
                 "core": place["core"],
                 "verdict": "alone" if place["group"] is None else verdicts.get(place["group"], "alone"),
                 "confidence": place["confidence"],
+                "found_in": place.get("found_in"),
                 "found_again": place.get("found_again"),
                 "alive_in": place["alive_in"],
                 "contested": bool(place["moves_between"]),
@@ -42,7 +43,7 @@ def to_dataframe(stable_groups: StableGroups) -> "pd.DataFrame":
             }
         )
     frame = pd.DataFrame(rows)
-    for column in ("index", "group", "stable_group", "core"):
+    for column in ("index", "group", "stable_group", "core", "found_in"):
         frame[column] = frame[column].astype("Int64")
     return frame
 

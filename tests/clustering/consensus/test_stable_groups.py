@@ -8,7 +8,6 @@ import pytest
 
 from spd.clustering import consensus
 from spd.clustering.consensus import FOUND_GROUPS, Cut, agreement_along_iterations, cut_members, find_consensus
-from spd.clustering.consensus.found_again import found_again
 from spd.clustering.consensus.stable_groups_file import as_json
 from spd.clustering.groups import Groups, find_groups
 from spd.clustering.math.merge_paths import component_merges_to_pairs
@@ -188,15 +187,19 @@ def test_files_hold_the_answer_and_are_read_back(tmp_path: Path) -> None:
     assert mapping["clusters"]["m:7"] is None
     assert mapping["clusters"]["m:0"] == mapping["clusters"]["m:2"] != mapping["clusters"]["m:3"]
 
-    # 0 and 1 with 2: 10, 6 and 6 of 10 members; of ten more, most put a pair with that mean together.
-    mean = (1 + 0.6 + 0.6) / 3
-    again = float(found_again(np.array(mean), 10))
-    assert groups["012"]["mean"] == pytest.approx(mean, abs=1e-6)
-    assert groups["012"]["found_again"] == pytest.approx(again, abs=1e-6)
-    assert content["components"]["m:7"]["found_again"] == pytest.approx(float(found_again(np.array(1.0), 10)), abs=1e-6)
+    # Where abc is not, ab is two thirds of it; de is two thirds of def, which is three quarters of cdef: all have both.
+    assert (groups["012"]["found_in"], groups["345"]["found_in"]) == (10, 10)
+    assert groups["012"]["mean"] == pytest.approx((1 + 0.6 + 0.6) / 3, abs=1e-6)
+    places = content["components"]
+    assert [places[f"m:{i}"]["found_in"] for i in (0, 2, 5, 7)] == [6, 6, 9, 10]
+    # a is with more than half of bc where c is there: in six. What is in all members is surer.
+    assert groups["012"]["found_again"] > 0.9
+    assert places["m:7"]["found_again"] > 0.9
+    assert 0.3 < places["m:2"]["found_again"] < places["m:5"]["found_again"]
 
     frame = consensus.to_dataframe(content)
     assert frame.loc[7, "found_again"] == content["components"]["m:7"]["found_again"]
+    assert frame.loc[2, "found_in"] == 6
     assert frame.loc[2, "moves_between"] == f"group {groups['012']['id']} (60%), group {groups['345']['id']} (40%)"
     assert frame["verdict"].tolist() == ["uncertain"] * 3 + ["stable"] * 3 + ["alone"] * 2
     assert (tmp_path / "stable_groups.csv").read_text().count("\n") == 9
@@ -219,6 +222,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({**content, "groups": [1]}))
     with pytest.raises(DamagedFileError, match="'groups' must be a list of mappings"):
         consensus.read_stable_groups(path)
+    for item in (*content["groups"], *content["stable_groups"], *content["components"].values()):
+        del item["found_in"], item["found_again"]
+    path.write_text(json.dumps(content))  # as an older version wrote it
+    assert consensus.to_dataframe(consensus.read_stable_groups(path))["found_in"].isna().all()
     del content["cores"]
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedFileError, match="lacks 'cores'"):
