@@ -60,7 +60,8 @@ def describe(
     rate = cut.rate[members[group_ptr[:-1]]] if k else np.zeros(0)
     p, q, told, evidence = cut.p.copy(), cut.q.copy(), np.zeros(n), np.zeros(n)
     marks = np.zeros((workers.n_threads, columns.n_samples), np.int32)
-    n_fired, firings = np.zeros(k, np.int64), []
+    n_fired = np.zeros(k, np.int64)
+    firings: list[np.ndarray] = []
     data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr)
 
     def fit_once_more(first: int, last: int) -> None:
