@@ -1,13 +1,14 @@
 """Merging what does not fit memory twice: planted as a stream to parts on disk, merged from there in fresh processes.
 
     python -m benchmarks.scale [--samples 6000000] [--components 10000] [--active 200] [--keep DIRECTORY]
-                               [--merges greedy,rank] [--ranks 1,2] [--cores N]
+                               [--merges greedy,rank] [--ranks 1,2] [--cores N] [--groups]
 
 For each merge: seconds until the first coactivations are counted and until all merges are made, peak memory, bytes an
 entry beyond what the process had before, and from these the job of 30,000,000 samples x 10,007 components with 5.7
 billion entries by arithmetic. greedy: alpha 1; rank: exp_rank, decay 0.8, alpha 10. With --ranks 1,2 each merge is also
 divided over two processes of this machine, with half of the cores each, and checked to be the same. With --keep the
-data stay, and are taken again by a later call of the same sizes.
+data stay, and are taken again by a later call of the same sizes. With --groups the groups are found last, control
+included: seconds and memory, against those that `--dry-run` would tell.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,51 @@ def merge_here(directory: Path, which: str, memory_limit_gb: float, is_distribut
     }
 
 
+def find_here(directory: Path, n_threads: int) -> None:
+    """Find the groups in this process, compiled before, and print what it took."""
+    from benchmarks.planted import planted_memberships
+    from spd.clustering.groups import find_groups
+    from spd.clustering.groups.needs import search_bytes, search_seconds
+    from spd.clustering.memberships import Memberships
+
+    for active in (2.0, 40.0):  # pairs that seldom occur are counted by other kernels
+        find_groups(planted_memberships(200, 2_000, active), n_threads=n_threads)
+    memberships = Memberships.open(directory)
+    size = memberships.n_samples, memberships.n_components, memberships.nnz / memberships.n_samples
+    stages: dict[str, float] = {}
+    before, started = anonymous_bytes(), time.perf_counter()
+    seen = [before]
+
+    def watch() -> None:
+        while True:
+            seen[0] = max(seen[0], anonymous_bytes())
+            time.sleep(0.05)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+    def look(stage: str, done: int, total: int) -> None:
+        if done == total:
+            stages[f"{stage} ({'control' if stage in stages else 'groups'})"] = time.perf_counter() - started
+            stages[stage] = 0.0
+
+    found = find_groups(memberships, n_threads=n_threads, progress=look)
+    seconds, peak = time.perf_counter() - started, seen[0]
+    print(
+        f"{'groups, with control':<34} {seconds:>8.1f} s   {found.n_groups:,} groups, {found.control}; peak "
+        f"{(peak - before) / 1e9:.2f} GB, {(peak - before) / memberships.nnz:.2f} bytes an entry; by needs.py "
+        f"{search_seconds(*size, n_threads):.0f} s and {search_bytes(*size) / 1e9:.2f} GB"
+    )
+    for stage, seconds in stages.items():
+        if seconds:
+            print(f"{'':<34} {seconds:>8.1f} s   until the end of: {stage}")
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file stands behind."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) * 1024
+
+
 def merge_in_processes(directory: Path, which: str, n_ranks: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """What rank 0 says of a merge by so many fresh processes, with the cores divided between them."""
     with socket.socket() as free:
@@ -145,7 +192,7 @@ def tell(which: str, n_ranks: int, found: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plant unless it is there, then merge."""
+    """What the module says, in this process or in others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=6_000_000)
     parser.add_argument("--components", type=int, default=10_000)
@@ -157,17 +204,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--keep", type=Path, help="where the data are, or will be")
     parser.add_argument("--here", type=Path, help="merge this directory in this process, and print JSON")
     parser.add_argument("--distributed", action="store_true", help="with --here: as one of several ranks")
+    parser.add_argument("--groups", action="store_true", help="find the groups, too; with --here: only them")
     arguments = parser.parse_args(argv)
-    if arguments.here is not None:
+    if arguments.here is not None and arguments.groups:
+        find_here(arguments.here, arguments.cores)
+    elif arguments.here is not None:
         found = merge_here(arguments.here, arguments.merges, arguments.memory_limit_gb, arguments.distributed)
         print(json.dumps(found))
-        return
+    else:
+        measure(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Plant unless it is there, then merge, then find the groups."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = arguments.keep or Path(temporary)
         if not (directory / "index.json").is_file():
             directory.mkdir(parents=True, exist_ok=True)
             plant(directory, arguments.components, arguments.samples, arguments.active)
-        for which in arguments.merges.split(","):
+        for which in filter(None, arguments.merges.split(",")):
             alone: dict[str, Any] = {}
             for n_ranks in map(int, arguments.ranks.split(",")):
                 found = merge_in_processes(directory, which, n_ranks, arguments)
@@ -178,6 +233,9 @@ def main(argv: list[str] | None = None) -> None:
                     ratio = found["all_s"] / alone["all_s"]
                     print(f"{'':<34} {ratio:>8.2f} x one process with the same cores, same merges   goal 1.3 x")
                 alone = alone or found
+        if arguments.groups:
+            command = [sys.executable, "-m", "benchmarks.scale", "--here", str(directory), "--groups"]
+            subprocess.run([*command, "--cores", str(arguments.cores)], check=True)
 
 
 if __name__ == "__main__":
