@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -89,12 +91,37 @@ def wait_for(path: Path, timeout: float = 120.0) -> None:
 
 def kill_process_with(*needed: str) -> None:
     """SIGKILL the Python process whose command line has all these words."""
+    os.kill(_process_with(*needed), signal.SIGKILL)
+
+
+@contextmanager
+def held_until_terminated(*needed: str) -> Iterator[None]:
+    """The Python process with these words stands still inside, and until SIGTERM has come: it cannot end before."""
+    process = _process_with(*needed)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+        until = time.monotonic() + 60
+        while not _waits_for(process, signal.SIGTERM):
+            assert time.monotonic() < until, f"nobody sent SIGTERM to the process with {needed}"
+            time.sleep(0.02)
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def _process_with(*needed: str) -> int:
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode(errors="replace").split("\0")[:-1]
         except OSError:
             continue
         if words and "python" in Path(words[0]).name and all(word in words for word in needed):
-            os.kill(int(entry.parent.name), signal.SIGKILL)
-            return
+            return int(entry.parent.name)
     raise AssertionError(f"no process runs with {needed}")
+
+
+def _waits_for(process: int, number: int) -> bool:
+    """Whether a signal to a process that stands still waits there."""
+    pending = re.search(r"^ShdPnd:\s*([0-9a-f]+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    assert pending is not None
+    return bool(int(pending[1], 16) >> (number - 1) & 1)

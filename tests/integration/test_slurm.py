@@ -17,7 +17,7 @@ from spd.clustering.ensemble_registry import get_members
 from spd.clustering.merge_history import MergeHistory
 from spd.clustering.storage import EnsemblePaths
 from tests.integration.conftest import MAX_ARRAY_SIZE
-from tests.integration.slurm_service import SlurmService, kill_process_with, wait_for
+from tests.integration.slurm_service import SlurmService, held_until_terminated, kill_process_with, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -54,7 +54,7 @@ class User:
         (self.directory / "pipeline.yaml").write_text(yaml.safe_dump(content))
 
     def write_slow_config(self, **pipeline: Any) -> None:
-        """A merge of some seconds: coactivations may take no memory, so that they are counted again and again."""
+        """A run of some seconds: coactivations may take no memory, so that they are counted again and again."""
         merge = {
             "merge_config": {"iters": None, "merge_pair_sampling_method": "mcmc"},
             "merge_options": {"memory_limit_gb": 1e-6},
@@ -204,11 +204,12 @@ def test_a_member_near_its_time_limit_is_requeued_and_goes_on(
     member = get_members(paths.ensemble_id)[0]
     wait_for(paths.run(member.run_id).metrics)
     task = str(member.job_id)
-    slurm.tool("scancel", "--batch", "--signal=USR1", task)
+    with held_until_terminated(paths.ensemble_id, "--idx-in-ensemble", "0"):
+        slurm.tool("scancel", "--batch", "--signal=USR1", task)
     slurm.wait_until_idle()
-    assert slurm.restarts(task) == 1
-    assert slurm.state(task) == "COMPLETED"
     log = Path(jobs_of(paths, "members")[0]["log"].replace("%a", "0")).read_text()
+    assert slurm.restarts(task) == 1, log
+    assert slurm.state(task) == "COMPLETED", log
     assert log.index("restart 0") < log.index("requeued to go on") < log.index("restart 1")
     iterations = [json.loads(line)["iteration"] for line in paths.run(member.run_id).metrics.read_text().splitlines()]
     assert iterations == sorted(set(iterations))

@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from types import FrameType, TracebackType
-from typing import Any, NoReturn, Self
+from types import TracebackType
+from typing import Any, Self
 
+from spd.clustering.execution.interrupts import interrupts_kept, terminate
 from spd.clustering.execution.messages import plain_message
 from spd.clustering.execution.usage import Usage
-from spd.errors import SPDError, Terminated, describe_error, one_line
+from spd.errors import SPDError, describe_error, one_line
 
 logger = logging.getLogger(__name__)
 _root = logging.getLogger("spd")
@@ -236,9 +237,10 @@ def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
     value, error, trace = None, None, ""
     try:
         try:
-            signal.signal(signal.SIGTERM, _stop)
+            signal.signal(signal.SIGTERM, terminate)
             threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
-            value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
+            with interrupts_kept():
+                value = task.function(*task.arguments, report=lambda text: send(("progress", text)))
         except Exception as caught:
             error, trace = describe_error(caught), traceback.format_exc()
     except BaseException as caught:  # a stop, maybe while another error was looked at
@@ -248,10 +250,6 @@ def _run_task(task: Task, pipe: Connection, log_level: int) -> None:
         send(("outcome", Outcome(task.name, value, error, trace, Usage.since(started))))
     except (BrokenPipeError, OSError):
         os._exit(1)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def _end_with_parent(pipe: Connection) -> None:

@@ -13,9 +13,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
+from spd.clustering.execution.interrupts import interrupts_kept, terminate
 from spd.clustering.execution.messages import plain_message
 from spd.errors import Terminated, describe_error
 from spd.settings import other_spd
@@ -46,9 +46,10 @@ def run_command(
         logger.warning("%s", other)
     before = signal.getsignal(signal.SIGTERM)
     if before is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
     try:
-        body(arguments)
+        with interrupts_kept():
+            body(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,10 +64,6 @@ def run_command(
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def set_up_logging(*, debug: bool = False) -> None:

@@ -1,0 +1,51 @@
+"""Wishes to stop: SIGTERM as an exception, and interrupts that Python would forget.
+
+The handler of a signal runs between any two lines of Python. Where it raises while an object is being destroyed (in a
+callback of a weak reference, in `__del__`), Python prints "Exception ignored in ..." and goes on as if nobody had asked
+to stop: the job then works until it is killed, with nothing saved. Plots make and destroy such objects all the time.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from spd.errors import Terminated
+
+_AGAIN_S = 0.05
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """A handler for SIGTERM."""
+    raise Terminated
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Inside, an interrupt that Python would forget comes again shortly after, as often as it takes."""
+    before = sys.unraisablehook
+    main = threading.main_thread().ident
+    is_over = False
+
+    def send_again(number: int) -> None:
+        if not is_over and main is not None:
+            signal.pthread_kill(main, number)  # a real one, to the main thread: it ends a wait of the system, too
+
+    def look(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+        again = threading.Timer(_AGAIN_S, send_again, [number])
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = look
+    try:
+        yield
+    finally:
+        is_over = True
+        sys.unraisablehook = before
