@@ -32,23 +32,6 @@ if "FULL" in os.environ:
 found = [getattr(kernels, name) for name in dir(kernels) if name[0] == "f"]
 print(json.dumps({f.__name__: [f(10), sum(f.stats.cache_hits.values())] for f in found}))
 """
-INTERRUPTED = """
-import os, signal, sys
-from numba.core.codegen import CPUCodeLibrary
-compiled = CPUCodeLibrary._object_compiled_hook
-
-def interrupted(cls, *arguments):
-    os.kill(os.getpid(), signal.SIGINT)
-    return compiled(*arguments)
-
-CPUCodeLibrary._object_compiled_hook = classmethod(interrupted)
-sys.path.insert(0, sys.argv[1])
-from kernels import f0
-try:
-    f0(1)
-except KeyboardInterrupt:
-    print("interrupted", f0(1), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-"""
 N_KERNELS = 8
 
 
@@ -159,11 +142,3 @@ def test_without_compilation(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "2\n"
-
-
-def test_an_interrupt_in_a_callback_of_llvm_is_not_lost(tmp_path: Path) -> None:
-    """No exception comes through from there: it waits until the function is compiled."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    code = [sys.executable, "-c", INTERRUPTED, str(write_kernels(tmp_path / "package", 1))]
-    done = subprocess.run(code, capture_output=True, text=True, env=environment, check=False)
-    assert (done.stdout, done.stderr) == ("interrupted 1 True\n", "")

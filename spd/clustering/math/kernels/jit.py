@@ -25,7 +25,6 @@ from typing import Any
 
 import numba
 
-from spd.clustering.math.held_interrupts import held_in_callbacks
 from spd.errors import with_class
 from spd.files.place_locks import PlaceLocks
 
@@ -78,11 +77,10 @@ def _enable_cache(dispatcher: Any, folder: Path) -> None:
     compile_it = dispatcher.compile
 
     def compile_locked(signature: Any) -> Any:
-        with held_in_callbacks():
-            try:
-                return compile_it(signature)
-            finally:
-                doubted.release()
+        try:
+            return compile_it(signature)
+        finally:
+            doubted.release()
 
     dispatcher.compile = compile_locked
 
