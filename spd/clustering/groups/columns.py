@@ -97,11 +97,7 @@ def taking_part(memberships: Memberships) -> Bool[np.ndarray, "n_components"]:
 def columns_of(memberships: Memberships, workers: Workers) -> Columns:
     """Both orders of boolean memberships; O(entries)."""
     col_ptr, cols = samples_of(memberships)
-    rows = np.empty(memberships.nnz, number_type(memberships.n_components))
-    place = 0
-    for block in memberships.blocks():
-        rows[place : place + len(block.indices)] = block.indices
-        place += len(block.indices)
+    rows = _rows_of(memberships)
     n, n_samples, clumps = memberships.n_components, memberships.n_samples, np.ones(memberships.n_components)
     workers(
         lambda first, last: clumping(col_ptr, cols, n_samples, MAX_LAG, first, last, clumps),
@@ -109,6 +105,18 @@ def columns_of(memberships: Memberships, workers: Workers) -> Columns:
         workers.part_of(n, len(cols)),
     )
     return Columns(memberships.indptr, rows, col_ptr, cols, clumps)
+
+
+def _rows_of(memberships: Memberships) -> Integer[np.ndarray, "nnz"]:
+    """All entries; no copy where they are in memory as they are needed."""
+    dtype = number_type(memberships.n_components)
+    if memberships.directory is None:
+        return np.asarray(memberships.indices, dtype)
+    rows, place = np.empty(memberships.nnz, dtype), 0
+    for block in memberships.blocks():
+        rows[place : place + len(block.indices)] = block.indices
+        place += len(block.indices)
+    return rows
 
 
 def samples_of(

@@ -10,6 +10,7 @@ from spd.clustering.groups.cut import TreeCut
 from spd.clustering.groups.kernels.firing import describe_groups, other_groups
 from spd.clustering.groups.kernels.join import NESTED, WITHIN
 from spd.clustering.groups.tree import Progress
+from spd.clustering.math.sparse_rows import row_chunks
 from spd.clustering.math.workers import Workers
 
 MIN_SECONDARY = (0.05, 0.1)
@@ -64,42 +65,56 @@ def describe(
     n_large = int((np.diff(group_ptr) > 1).sum())  # groups are numbered by size
     rate = cut.rate[members[group_ptr[:-1]]] if k else np.zeros(0)
     p, q, told, evidence = cut.p.copy(), cut.q.copy(), np.zeros(n), np.zeros(n)
-    marks = np.zeros((workers.n_threads, columns.n_samples), np.int32)
-    fired, n_fired = np.empty(int(entry_ptr[n_large]) if k else 0, np.int32), np.zeros(k, np.int64)
-    data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr, entry_ptr)
+    marks, n_fired = np.zeros((workers.n_threads, columns.n_samples), np.int32), np.zeros(k, np.int64)
+    data = (columns.col_ptr, columns.cols, columns.n_samples, members, group_ptr)
 
-    def fit_once_more(groups: np.ndarray) -> None:
+    def fit_once_more(first: int, last: int) -> Int32[np.ndarray, "n_firings"]:
+        """The samples on which each of these groups fires, one group after the other."""
+        starts = entry_ptr - entry_ptr[first]
+        fired = np.empty(int(starts[last]), np.int32)
         workers.with_scratch(
-            lambda mark, first, last: describe_groups(
-                *data, groups[first:last], p, q, mark, rate, fired, n_fired, told, evidence
+            lambda mark, a, b: describe_groups(
+                *data, starts, np.arange(first + a, first + b), p, q, mark, rate, fired, n_fired, told, evidence
             ),
             marks,
-            len(groups),
-            int(entry_ptr[groups[-1] + 1] - entry_ptr[groups[0]]),
+            last - first,
+            len(fired),
         )
+        return np.concatenate([fired[starts[g] : starts[g] + n_fired[g]] for g in range(first, last)])
 
-    first = 0
+    first, fired = 0, {}
     while first < n_large:
         last = max(
             int(np.searchsorted(entry_ptr[: n_large + 1], entry_ptr[first] + MAX_ENTRIES, "right")) - 1, first + 1
         )
-        fit_once_more(np.arange(first, last))
+        fired[first] = fit_once_more(first, last)
         progress("fitting groups", last, n_large)
         first = last
-    fire_ptr, fires = _by_sample(columns.n_samples, fired, entry_ptr[:n_large], n_fired[:n_large])
+    fire_ptr, fires = _by_sample(columns.n_samples, fired, n_fired[:n_large])
     n_fired[n_large:] = columns.counts[members[group_ptr[n_large:-1]]]
     return Description(rate, p, q, told, evidence, fire_ptr, fires, n_fired)
 
 
-def _by_sample(
-    n_samples: int, fired: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The groups that fire on each sample, from the samples on which each group fires."""
-    keep = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    samples = fired[np.repeat(starts, lengths) + keep]
-    groups = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    order = np.argsort(samples, kind="stable")
-    return np.concatenate([[0], np.cumsum(np.bincount(samples, minlength=n_samples))]), groups[order]
+def _by_sample(n_samples: int, fired: dict[int, np.ndarray], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The groups that fire on each sample.
+
+    Args:
+        fired: by the first of several groups: the samples on which they fire, group after group.
+        lengths: (n_groups,) on how many each does.
+    """
+    counts = np.zeros(n_samples, np.int64)
+    for samples in fired.values():
+        counts += np.bincount(samples, minlength=n_samples)
+    fire_ptr = np.concatenate([[0], np.cumsum(counts)])
+    place, fires = fire_ptr[:-1].copy(), np.empty(fire_ptr[-1], np.int32)
+    for group, samples in fired.items():
+        begin = 0
+        while begin < len(samples):
+            own = samples[begin : begin + lengths[group]]
+            fires[place[own]] = group
+            place[own] += 1  # a group fires on a sample once
+            begin, group = begin + len(own), group + 1
+    return fire_ptr, fires
 
 
 def secondary_memberships(
@@ -131,12 +146,15 @@ def _rates_by_number(about: Description) -> tuple[Int64[np.ndarray, "m"], Float6
     number, k = np.diff(about.fire_ptr), len(about.rate)
     edges = np.unique(np.quantile(number, np.linspace(0, 1, N_BINS + 1)[1:-1]))
     bin_of = np.searchsorted(edges, np.arange(int(number.max()) + 1), "right")
-    n_bins, groups, own = len(edges) + 1, about.fires.astype(np.int64), np.repeat(number, number)
-
-    def count(bins: np.ndarray) -> np.ndarray:
-        return np.bincount(groups * n_bins + bins, minlength=k * n_bins).reshape(k, n_bins)
-
-    fired, elsewhere = count(bin_of[own - 1]), np.bincount(bin_of[number], minlength=n_bins) - count(bin_of[own])
+    n_bins = len(edges) + 1
+    among, at = np.zeros((2, k * n_bins), np.int64)
+    for first, last in row_chunks(about.fire_ptr):
+        groups = about.fires[about.fire_ptr[first] : about.fire_ptr[last]].astype(np.int64) * n_bins
+        own = np.repeat(number[first:last], number[first:last])
+        among += np.bincount(groups + bin_of[own - 1], minlength=k * n_bins)
+        at += np.bincount(groups + bin_of[own], minlength=k * n_bins)
+    fired = among.reshape(k, n_bins)
+    elsewhere = np.bincount(bin_of[number], minlength=n_bins) - at.reshape(k, n_bins)
     return bin_of, fired / np.maximum(fired + elsewhere, 1)
 
 
@@ -146,14 +164,19 @@ def nested_groups(about: Description) -> list[tuple[int, int, float]]:
     for each inner group only the smallest outer one."""
     from scipy.sparse import csr_array
 
-    n_large = int(about.fires.max(initial=-1)) + 1
-    shape = (len(about.fire_ptr) - 1, n_large)
-    firing = csr_array((np.ones(len(about.fires), np.int32), about.fires, about.fire_ptr), shape=shape)
-    both = (firing.T @ firing).tocoo()
+    n_samples, n_large = len(about.fire_ptr) - 1, int(about.fires.max(initial=-1)) + 1
+    both = csr_array((n_large, n_large), dtype=np.int32)
+    for first, last in row_chunks(about.fire_ptr):
+        starts = about.fire_ptr[first : last + 1]
+        fires = about.fires[starts[0] : starts[-1]]
+        shape = (last - first, n_large)
+        firing = csr_array((np.ones(len(fires), np.int32), fires, starts - starts[0]), shape=shape)
+        both += firing.T @ firing
+    both = both.tocoo()
     inner, outer = both.coords
     fired = about.n_fired
     is_inside = (inner != outer) & (both.data >= WITHIN * fired[inner]) & (both.data < NESTED * fired[outer])
-    chance = fired[inner] * (fired[outer] / shape[0])
+    chance = fired[inner] * (fired[outer] / n_samples)
     is_inside &= both.data >= 2 * chance
     inner, outer, joint = inner[is_inside], outer[is_inside], both.data[is_inside]
     order = np.lexsort((outer, fired[outer], inner))

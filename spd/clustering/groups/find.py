@@ -116,7 +116,7 @@ def find_groups(
         group_of = numbered(stable_parts(part, group_of, n_resamples, rng, search))
     about = describe(columns, cut, group_of, workers, report)
     groups = _answer(memberships, is_part, _Found(columns, tree, cut, about, group_of), workers)
-    del columns  # as large as the memberships, and the control needs as much again
+    del columns, tree, cut, about  # larger than the memberships, and the control needs as much again
     if not control:
         return groups
     by_chance = search(shifted(part, np.random.default_rng(seed), group_of))

@@ -3,7 +3,7 @@
 harvest: time and samples in proportion to the items
 merge:   see merge_engine.needs; right within a quarter where the cores do nothing else, and are as fast as those
          that its rates were measured on
-groups:  see groups.needs; roughly
+groups:  see groups.needs; time roughly
 """
 
 import math
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
-from spd.clustering.groups.needs import search_seconds
+from spd.clustering.groups.needs import search_bytes, search_seconds
 from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.sources import MembershipSource, ModelSource
@@ -31,7 +31,7 @@ class Estimate:
     Attributes:
         size: of the memberships; components alive, at most.
         merge_s: seconds to merge down to one group.
-        merge_bytes: of each process that merges.
+        merge_bytes: of each process that merges and, where it takes more, finds the groups after it.
         groups_s: seconds to find the groups after it, roughly.
         harvest_s, harvest_bytes: what the harvest will take.
         tried_on: what was harvested to know this, in words.
@@ -80,13 +80,14 @@ def estimate_member(
     limit = config.merge_options.memory_limit_gb
     size = MergeSize(n_samples, found.n_components, mean_active, found.is_soft)
     is_greedy = config.merge_config.merge_pair_sampling_kwargs.get("threshold") == 0
+    merging = size.bytes(math.inf if limit is None else limit * 1e9, n_ranks)
     return Estimate(
         size,
         seconds * factor,
         peak_bytes() + (0 if is_streamed else 8 * n_samples * mean_active),
         "all of them were read" if is_all else f"tried on {items:,} items",
         size.seconds(is_greedy=is_greedy, n_threads=n_threads, n_ranks=n_ranks),
-        _MERGE_PROCESS_BYTES + size.bytes(math.inf if limit is None else limit * 1e9, n_ranks),
+        _MERGE_PROCESS_BYTES + max(merging, search_bytes(size.n_samples, size.n_components, size.mean_active)),
         search_seconds(size.n_samples, size.n_components, size.mean_active, n_threads),
     )
 

@@ -1,6 +1,9 @@
 """What a plan says: a matrix is read as it will be, not sixteen of its samples."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +11,14 @@ import numpy as np
 import pytest
 
 from spd.clustering.clustering_run_config import ClusteringRunConfig
+from spd.clustering.groups.needs import search_bytes
 from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine.needs import MergeSize
 from spd.clustering.pipeline.config import ClusteringPipelineConfig
 from spd.clustering.pipeline.estimate import describe_estimate, estimate_member
 from spd.clustering.pipeline.plan import describe_plan
 from spd.clustering.pipeline.sources import open_source
+from spd.settings import REPO_ROOT
 from spd.text import duration
 from tests.clustering.pipeline.place import write_inputs
 
@@ -98,3 +103,41 @@ def test_only_members_of_slurm_are_divided_over_tasks(tmp_path: Path, monkeypatc
     for local, expected in ((True, one), (False, four)):
         found = describe_estimate(config, config.run_config, source, 1, local=local)
         assert f"merge {duration(expected.merge_s)} a member," in found
+
+
+def test_finding_groups_is_part_of_the_memory(tmp_path: Path) -> None:
+    """It takes more than the merge where there are many entries, or where the merge is divided over ranks."""
+    write_inputs(tmp_path, n_runs=1)
+    config = ClusteringPipelineConfig.from_file(tmp_path / "pipeline.yaml").run_config
+    one = estimate_member(config, open_source(config), n_ranks=8)
+    size = one.size
+    assert one.merge_bytes > search_bytes(size.n_samples, size.n_components, size.mean_active) > size.bytes(1e9, 8)
+
+
+@pytest.mark.slow
+def test_memory_that_finding_groups_takes(tmp_path: Path) -> None:
+    """In a process of its own, within a quarter of what is said of it, beside what the process takes before."""
+    code = """
+import sys
+import numpy as np
+from spd.clustering.groups import find_groups
+from spd.clustering.groups.needs import search_bytes
+from spd.clustering.groups.needs import search_bytes
+from spd.clustering.memberships import Memberships
+from spd.machine import peak_bytes
+find_groups(np.random.default_rng(0).random((2000, 20)) < 0.3, n_threads=1)
+before = peak_bytes()
+memberships = Memberships.open(sys.argv[1])
+said = search_bytes(memberships.n_samples, memberships.n_components, memberships.nnz / memberships.n_samples)
+find_groups(memberships, n_threads=1)
+print((peak_bytes() - before) / said)
+"""
+    rng = np.random.default_rng(0)
+    entries = 10 * rng.permuted(np.tile(np.arange(40), (200_000, 1)), axis=1)[:, :10, None] + np.arange(10)
+    entries = np.sort(entries.reshape(200_000, 100), axis=1)
+    indptr = np.arange(200_001) * 100
+    Memberships(indptr, entries.ravel(), None, [f"m:{i}" for i in range(400)]).save(tmp_path / "m")
+    command = [sys.executable, "-c", code, str(tmp_path / "m")]
+    environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert 0.75 < float(done.stdout) < 1.25
