@@ -26,8 +26,9 @@ from spd.errors import ConfigError, LostRankError, one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-JOIN_S = 60.0
-"""How long ranks wait for each other to come, and to say what they were started with."""
+JOIN_S = 45.0
+"""How long ranks wait for each other to come, and to say what they were started with: with the imports before it less
+than a minute."""
 PATIENCE_S = 1800.0
 """How long a rank waits for another one that reads and counts, or compiles what makes the first merges."""
 QUIET_S = 45.0

@@ -159,9 +159,18 @@ class Memberships:
         total = np.zeros(self.n_components, np.int64)
         for block in self.blocks():
             add_column_counts(block.indices, total)
-        if isinstance(self._rows, MappedRows):
-            self._rows.check_counts(total)
+        self.check_entry_counts(total)
         return total
+
+    def check_entry_counts(self, counts: Int64[np.ndarray, "n_components"]) -> None:
+        """Compare `entry_counts` as a reader of all samples has counted them with those that were written; nothing
+        where they are not as they were written: in memory, or drawn.
+
+        Raises:
+            DamagedFileError: see MappedRows.check_counts.
+        """
+        if isinstance(self._rows, MappedRows):
+            self._rows.check_counts(counts)
 
     @classmethod
     def from_activations(

@@ -69,6 +69,9 @@ class MergeEngine:
         rng: where the sampler's randomness comes from; used once, here.
         ranks: the processes over which the samples are divided. All give the same arguments; rank 0's options and
             random numbers hold where those of this machine or moment differ.
+
+    Raises:
+        DamagedFileError: memberships on disk are not what they should be.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class MergeEngine:
         ints = int_table(own_part["segments"][kernel.SEG_LEN], ranks)
         if plan.use_bits:
             ints[kernel.SIZE] = memberships.counts
+        else:
+            memberships.check_entry_counts(ints[kernel.SIZE])
         activity = memberships.counts if memberships.is_soft else ints[kernel.SIZE]
         self.state = State(
             **own_part,

@@ -16,6 +16,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -136,8 +137,11 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 
 def _be_quiet() -> None:
-    """What is found in a few made-up samples is nobody's business."""
+    """What is found in a few made-up samples is nobody's business. Who stops this process waits for its end, and
+    there is nothing to put in order: so it ends at once, in the middle of a kernel."""
     logging.getLogger("spd").setLevel(logging.ERROR)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _few_samples() -> tuple[np.ndarray, list[str]]:

@@ -41,8 +41,11 @@ class DrawnFrom(NamedTuple):
         """
         return cls(str(directory), fingerprint(directory / INDEX), seed)
 
-    def read(self) -> Memberships:
+    def read(self, *, check: bool = False) -> Memberships:
         """The memberships.
+
+        Args:
+            check: see `read_memberships`.
 
         Raises:
             MissingFileError: they are gone.
@@ -51,7 +54,10 @@ class DrawnFrom(NamedTuple):
         directory = Path(self.directory)
         if fingerprint(directory / INDEX) != self.index_file:
             raise DamagedFileError(f"{directory}: is not the harvest that the run was begun with")
-        return resampled(Memberships.open(directory), self.seed)
+        memberships = Memberships.open(directory)
+        if check and self.seed is not None:
+            memberships.entry_counts.sum()
+        return resampled(memberships, self.seed)
 
     def write(self, paths: RunPaths) -> None:
         """Name them in a run's checkpoint.
@@ -67,8 +73,12 @@ def resampled(memberships: Memberships, seed: int | None) -> Memberships:
     return memberships if seed is None else memberships.resample_rows(np.random.default_rng(seed))
 
 
-def read_memberships(paths: RunPaths) -> Memberships:
+def read_memberships(paths: RunPaths, *, check: bool = False) -> Memberships:
     """Those in a run's checkpoint.
+
+    Args:
+        check: read all entries that a bootstrap is drawn from once, and compare how often each component is active with
+            what was written. A merge of all samples does so by itself; of some of them, each several times, it cannot.
 
     Raises:
         MissingFileError: there is nothing.
@@ -81,7 +91,8 @@ def read_memberships(paths: RunPaths) -> Memberships:
     directory, index, seed = (content[name] for name in DrawnFrom._fields)
     if not isinstance(directory, str) or not isinstance(index, dict) or not isinstance(seed, int | None):
         raise DamagedFileError(f"{path}: does not name a harvest")
-    return DrawnFrom(directory, Fingerprint(size=index.get("size", 0), sha256=index.get("sha256", "")), seed).read()
+    index_file = Fingerprint(size=index.get("size", 0), sha256=index.get("sha256", ""))
+    return DrawnFrom(directory, index_file, seed).read(check=check)
 
 
 def _named_in(paths: RunPaths) -> Path:

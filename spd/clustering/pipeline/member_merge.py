@@ -85,7 +85,7 @@ def merge_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace = 
 
 
 def _finish_run(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace) -> MergeHistory:
-    memberships = read_memberships(paths)
+    memberships = read_memberships(paths, check=not paths.history.is_file())
     started = time.monotonic()
     task = None if config.wandb_project is None else task_name(config)
     with RunTracker(paths, config, memberships, idx=place.idx, task=task) as tracker:
@@ -137,7 +137,7 @@ def assist_merge(paths: RunPaths, config: ClusteringRunConfig, place: MergePlace
     Raises:
         SPDError: the memberships cannot be read; another rank was lost.
     """
-    _merged(paths, config, read_memberships(paths), place)
+    _merged(paths, config, read_memberships(paths, check=True), place)
 
 
 def _merged(

@@ -1,5 +1,8 @@
 """The coactivations before the first merge: read by stretches, counted in blocks, always those of the definition."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from spd.clustering.memberships import Memberships
 from spd.clustering.merge_engine import own_samples
 from spd.clustering.merge_engine.engine import EngineOptions, MergeEngine
 from spd.clustering.merge_engine.kernels import state as kernel
+from spd.errors import DamagedFileError
 from tests.clustering.merge_engine.test_engine import sample
 from tests.planted import memberships_of
 
@@ -60,3 +64,14 @@ def test_more_samples_together_than_two_bytes_count() -> None:
     engine = engine_of(memberships, 2)
     assert engine.coactivation()[0, 2] == 140_000
     np.testing.assert_array_equal(engine.coactivation(), dense_counts(memberships))
+
+
+def test_entries_that_are_not_those_that_were_written(tmp_path: Path) -> None:
+    """As many on each sample, as where the k greatest activations are kept: sizes and structure are right."""
+    for seed, name in enumerate(("one", "other")):
+        order = np.random.default_rng(seed).random((200, 12)).argsort(axis=1)
+        memberships_of(order < 3).save(tmp_path / name)
+    engine_of(Memberships.open(tmp_path / "one"), 1)
+    shutil.copy(tmp_path / "other" / "part-00000.indices.npy", tmp_path / "one")
+    with pytest.raises(DamagedFileError, match="one: its entries are not those that were written"):
+        engine_of(Memberships.open(tmp_path / "one"), 1)

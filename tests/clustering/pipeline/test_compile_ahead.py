@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_a_marker_says_that_all_is_compiled(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(compile_ahead, "LocalPool", None)  # would fail if it were used
     with compiling_ahead(config, METHODS):
         pass
+
+
+def test_who_stops_it_does_not_wait_for_a_kernel() -> None:
+    """An exception that a signal's handler raises may be lost in a callback of LLVM's; so there is no handler."""
+    code = """
+import signal, sys
+from spd.clustering.pipeline import compile_ahead
+from spd.clustering.clustering_run_config import ClusteringRunConfig
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("handled"))
+compile_ahead._few_samples = lambda: signal.raise_signal(signal.SIGTERM)
+compile_ahead.compile_groups(ClusteringRunConfig.from_file(sys.argv[1]).merge_config, print)
+"""
+    command = [sys.executable, "-c", code, str(CONFIG)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": str(REPO_ROOT)}, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"")
 
 
 def test_no_process_is_no_failed_run(

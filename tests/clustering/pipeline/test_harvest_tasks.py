@@ -127,6 +127,14 @@ def test_a_run_names_its_harvest(out_dir: Path) -> None:
     read, made = read_memberships(run), source.memberships(config)
     assert np.array_equal(read.indices, made.indices)
     assert not np.array_equal(read.lengths, SavedHarvest(harvest).load().lengths)
+
+    path = harvest.memberships / "part-00000.indices.npy"
+    indices = np.load(path)
+    assert indices[0] > 0
+    np.save(path, np.concatenate([indices[:1] - 1, indices[1:]]))
+    with pytest.raises(DamagedFileError, match="its entries are not those that were written"):
+        read_memberships(run, check=True)
+    np.save(path, indices)
     few = SavedHarvest(harvest).load().rows(np.arange(10))
     Memberships(few.indptr, few.indices, few.values, read.labels).save(harvest.memberships)
     with pytest.raises(DamagedFileError, match="is not the harvest that the run was begun with"):
