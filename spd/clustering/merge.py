@@ -31,6 +31,7 @@ from spd.clustering.merge_engine.ranks import ALONE, Ranks, check_same
 from spd.clustering.merge_history import HistoryDetails, MergeHistory
 from spd.clustering.merge_warnings import warn_of_result
 from spd.errors import ActivationsError
+from spd.interrupts import interrupts_kept
 from spd.machine import available_cores, available_memory
 from spd.text import byte_count
 
@@ -123,6 +124,7 @@ class MergeStep:
 LogCallback = Callable[[MergeStep], object]
 
 
+@interrupts_kept()
 def merge_iteration(
     merge_config: MergeConfig,
     activations: "Tensor | np.ndarray | csr_array | Memberships",

@@ -26,10 +26,10 @@ from multiprocessing.context import ForkServerProcess
 from types import TracebackType
 from typing import Any, Self
 
-from spd.clustering.execution.interrupts import interrupts_kept, terminate
 from spd.clustering.execution.messages import plain_message
 from spd.clustering.execution.usage import Usage
 from spd.errors import SPDError, describe_error, one_line
+from spd.interrupts import interrupts_kept, terminate
 
 logger = logging.getLogger(__name__)
 _root = logging.getLogger("spd")

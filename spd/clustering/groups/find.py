@@ -37,6 +37,7 @@ from spd.clustering.groups.tree import Progress, Tree, affinity_tree
 from spd.clustering.math.workers import Workers
 from spd.clustering.memberships import Memberships
 from spd.errors import ActivationsError, SPDError
+from spd.interrupts import interrupts_kept
 from spd.machine import available_cores
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class _Found(NamedTuple):
     group_of: np.ndarray
 
 
+@interrupts_kept()
 def find_groups(
     activations: "Tensor | np.ndarray | csr_array | Memberships",
     labels: Sequence[str] | None = None,

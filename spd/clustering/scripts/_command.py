@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spd.clustering.execution.interrupts import interrupts_kept, terminate
 from spd.clustering.execution.messages import plain_message
 from spd.errors import Terminated, describe_error
+from spd.interrupts import interrupts_kept, terminate
 from spd.settings import other_spd
 from spd.text import make_streams_safe, printable
 

@@ -4,8 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import weakref
 
+import numpy as np
 import pytest
+
+from spd.clustering.groups import find_groups
+from spd.clustering.merge import merge_iteration
+from spd.clustering.merge_config import MergeConfig
+
+
+class Thing:
+    """Something that is destroyed."""
+
 
 PROGRAM = """\
 import os, signal, sys, time, weakref
@@ -56,7 +68,7 @@ def test_an_interrupt_that_python_forgets_comes_again(number: int, status: int, 
 def test_other_errors_that_python_forgets_are_printed() -> None:
     program = """\
 import sys
-from spd.clustering.execution.interrupts import interrupts_kept
+from spd.interrupts import interrupts_kept
 
 class Thing:
     def __del__(self):
@@ -74,3 +86,27 @@ with interrupts_kept():
         check=True,
     )
     assert "ValueError: of a destroyed object" in done.stderr
+
+
+def test_a_merge_and_a_search_in_a_notebook_are_interrupted() -> None:
+    """Ctrl-C while an object is destroyed, in what they call."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    active = np.random.default_rng(0).random((200, 30)) < 0.2
+    calls = []
+
+    def interrupted(*_: object) -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            thing = Thing()
+            watched = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT) or sum(range(100)))
+            del thing, watched
+            time.sleep(1)
+
+    try:
+        history = merge_iteration(MergeConfig(iters=None), active, [f"m:{i}" for i in range(30)], interrupted)
+        assert not history.is_complete
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            find_groups(active, progress=interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
