@@ -111,7 +111,7 @@ def nested_groups(about: Description, workers: Workers) -> list[tuple[int, int, 
     for each inner group only the smallest outer one."""
     fired, n_samples = about.n_fired, about.firings.n_samples
     found = [np.empty((3, 0), np.int64)]
-    for _, (high, low, both) in pairs_together(about.firings, workers):
+    for high, low, both in pairs_together(about.firings, workers):
         for inner, outer in ((high, low), (low, high)):
             is_inside = (both >= WITHIN * fired[inner]) & (both < NESTED * fired[outer])
             is_inside &= both >= 2 * fired[inner] * (fired[outer] / n_samples)  # twice what is expected by chance

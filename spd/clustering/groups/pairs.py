@@ -1,7 +1,7 @@
 """How often each two are active together: components on samples, or groups that fire on them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,13 @@ PACKED_PAIRS = 1 << 23
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Higher one, lower one, and how often together, or how much they belong together; int32."""
+
+Report = Callable[[int], None]
+"""Told now and then of how many of n the pairs with lower ones are counted."""
+
+
+def _unheard(done: int) -> None:
+    """Nobody waits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +51,15 @@ class Activity:
         return len(self.row_ptr) - 1
 
 
-def pairs_together(activity: Activity, workers: Workers, max_pairs: int = MAX_PAIRS) -> Iterator[tuple[int, Pairs]]:
-    """Pairs that are active together on some sample, each once, by the higher one; with the first of those whose pairs
-    with lower ones are still to come. Memory: 4 bytes a pair, of at most `max_pairs` (n where that is more)."""
+def pairs_together(
+    activity: Activity, workers: Workers, report: Report = _unheard, max_pairs: int = MAX_PAIRS
+) -> Iterator[Pairs]:
+    """Pairs that are active together on some sample, each once, by the higher one. Memory: 4 bytes a pair, of at most
+    `max_pairs` (n where that is more)."""
     if is_dense(activity):
-        yield from counted_pairs(activity, workers, max_pairs)
+        yield from counted_pairs(activity, workers, report, max_pairs)
     else:
-        yield from listed_pairs(activity, workers, min(max_pairs, PACKED_PAIRS))
+        yield from listed_pairs(activity, workers, report, min(max_pairs, PACKED_PAIRS))
 
 
 def is_dense(activity: Activity) -> bool:
@@ -58,24 +67,25 @@ def is_dense(activity: Activity) -> bool:
     return len(activity.rows) ** 2 >= activity.n_samples * activity.n**2
 
 
-def counted_pairs(activity: Activity, workers: Workers, max_pairs: int) -> Iterator[tuple[int, Pairs]]:
+def counted_pairs(activity: Activity, workers: Workers, report: Report, max_pairs: int) -> Iterator[Pairs]:
     """By a count for each pair, whether it occurs or not."""
     bounds = _bounds(activity.n, max_pairs)
     room = np.zeros(_most_pairs(bounds), np.int32)
     for first, last in itertools.pairwise(bounds):
         counts = room[: _n_pairs(first, last)]
         counts[:] = 0
-        _count(activity, first, last, workers, counts)
+        for done in _count(activity, first, last, workers, counts):
+            report(first + int(done * (last - first)))
         for begin, end in itertools.pairwise(_bounds(last, min(max_pairs, PACKED_PAIRS), first)):
             occurs = np.count_nonzero(counts[_n_pairs(first, begin) : _n_pairs(first, end)])
             high, low, count = (np.empty(occurs, np.int32) for _ in range(3))
             pack_counts(counts, first, begin, end, high, low, count)
-            yield end, (high, low, count)
+            yield high, low, count
 
 
-def _count(activity: Activity, first: int, last: int, workers: Workers, counts: np.ndarray) -> None:
-    """Samples are taken in blocks whose rows stay in the processor's cache, because each row is read once for each of
-    its entries."""
+def _count(activity: Activity, first: int, last: int, workers: Workers, counts: np.ndarray) -> Iterator[float]:
+    """Yields the share done. Samples are taken in blocks whose rows stay in the processor's cache, because each row is
+    read once for each of its entries."""
     step = block_samples(activity.n, activity.n_samples, len(activity.rows))
     part = workers.part_of_rows(last - first)
     data = (activity.row_ptr, activity.rows, activity.cols, activity.col_ptr[:-1].copy(), activity.col_ptr[1:])
@@ -84,10 +94,12 @@ def _count(activity: Activity, first: int, last: int, workers: Workers, counts: 
         count_lower(*data, end, first, first + begin, first + stop, counts)
 
     for begin in range(0, activity.n_samples, step):
-        workers(partial(count, min(activity.n_samples, begin + step)), last - first, part)
+        end = min(activity.n_samples, begin + step)
+        workers(partial(count, end), last - first, part)
+        yield end / activity.n_samples
 
 
-def listed_pairs(activity: Activity, workers: Workers, max_pairs: int) -> Iterator[tuple[int, Pairs]]:
+def listed_pairs(activity: Activity, workers: Workers, report: Report, max_pairs: int) -> Iterator[Pairs]:
     """By a list of the lower ones that occur with each, whose number is not that of all."""
     bounds = _bounds(activity.n, max_pairs)
     room = _most_pairs(bounds)
@@ -111,7 +123,8 @@ def listed_pairs(activity: Activity, workers: Workers, max_pairs: int) -> Iterat
         count(first, n_found)
         high, low, found = (np.empty(n_found.sum(), np.int32) for _ in range(3))
         pack_lists(partner, times, n_found, first, high, low, found)
-        yield last, (high, low, found)
+        report(last)
+        yield high, low, found
 
 
 def _n_pairs(first: int, last: int) -> int:

@@ -80,11 +80,14 @@ def affinity_graph(
 def _affinities(columns: Columns, workers: Workers, progress: Progress) -> Iterator[Pairs]:
     """Blocks of (higher component, lower component, weight), one entry a pair with an affinity."""
     sizes, setting = columns.counts, (float(columns.n_samples), float(np.log(columns.n)))
-    for done, pairs in pairs_together(columns, workers):
+
+    def report(done: int) -> None:
+        progress("counting what is active together", done, columns.n)
+
+    for pairs in pairs_together(columns, workers, report):
         weight = np.empty(len(pairs[0]), np.int32)
         workers(partial(weigh, *pairs, sizes, *setting, weight), len(weight), _PART)
         yield _select(pairs[0], pairs[1], weight, weight > 0)
-        progress("counting what is active together", done, columns.n)
 
 
 def _select(high: np.ndarray, low: np.ndarray, weight: np.ndarray, keep: np.ndarray) -> Pairs:

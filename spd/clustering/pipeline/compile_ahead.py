@@ -129,7 +129,7 @@ def _describe_groups() -> None:
     secondary_memberships(columns, group_of, about, workers)
     nested_groups(about, workers)
     for pairs in (counted_pairs, listed_pairs):  # which of them a search calls depends on how much is active
-        deque(pairs(columns, workers, n * n), maxlen=0)
+        deque(pairs(columns, workers, lambda _: None, n * n), maxlen=0)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

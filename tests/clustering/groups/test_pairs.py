@@ -7,12 +7,12 @@ import pytest
 
 from spd.clustering.groups import Groups, find_groups, secondary
 from spd.clustering.groups.columns import columns_of
-from spd.clustering.groups.pairs import Activity, Pairs, counted_pairs, is_dense, listed_pairs
+from spd.clustering.groups.pairs import Activity, Pairs, Report, counted_pairs, is_dense, listed_pairs
 from spd.clustering.math import sample_blocks
 from spd.clustering.math.workers import Workers
 from tests.planted import memberships_of
 
-PairsOf = Callable[[Activity, Workers, int], Iterator[tuple[int, Pairs]]]
+PairsOf = Callable[[Activity, Workers, Report, int], Iterator[Pairs]]
 
 
 def activity(active: np.ndarray) -> Activity:
@@ -22,14 +22,13 @@ def activity(active: np.ndarray) -> Activity:
 def counts_of(active: np.ndarray, pairs: PairsOf, n_threads: int = 1, max_pairs: int = 1 << 23) -> np.ndarray:
     """(n, n) from the pairs, below the diagonal."""
     n = active.shape[1]
-    found, lasts = np.zeros((n, n), np.int64), []
-    for last, (high, low, count) in pairs(activity(active), Workers(n_threads), max_pairs):
+    found, told = np.zeros((n, n), np.int64), []
+    for high, low, count in pairs(activity(active), Workers(n_threads), told.append, max_pairs):
         assert (count > 0).all()
         assert (found[high, low] == 0).all(), "a pair comes once"
         found[high, low] = count
-        lasts.append(last)
-    assert lasts == sorted(set(lasts))
-    assert lasts[-1] == n
+    assert told == sorted(told)
+    assert told[-1] == n
     return found
 
 
