@@ -18,7 +18,7 @@ from scipy.special import betaln, gammaln
 from benchmarks.recovery.calibration import Statements, joined, together
 from benchmarks.recovery.kinds import plant
 from spd.clustering.consensus import FOUND_GROUPS, Consensus, MemberCuts, find_consensus
-from spd.clustering.consensus.found_again import N_NODES, outcome_of, probability_again
+from spd.clustering.consensus.found_again import N_NODES, outcome_of, probability_again, vote
 from spd.clustering.consensus.sightings import Candidates, Sighted, meet, sighted
 from spd.clustering.groups import find_groups
 from spd.clustering.memberships import Memberships
@@ -147,13 +147,13 @@ def by_share(one: Consensus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Jeffreys' prior, the share of co-association."""
     shares = (one.consensus_stats.mean, one.confidence, one.confidence)
     n = len(one.members)
-    return _each(lambda share: _beta_binomial(0.5, 0.5, share * n, np.full(share.shape, n), _vote(n)), shares)
+    return _each(lambda share: _beta_binomial(0.5, 0.5, share * n, np.full(share.shape, n), vote(n)), shares)
 
 
 def by_count(one: Consensus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Jeffreys' prior, the count of members."""
     uniform = np.full(N_NODES, 1 / N_NODES)
-    return _each(lambda x: probability_again(x.answer, uniform, _vote(len(one.members))), _sighted(one))
+    return _each(lambda x: probability_again(x.answer, uniform, vote(len(one.members))), _sighted(one))
 
 
 def by_beta(one: Consensus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,7 +187,7 @@ def by_left_out(one: Consensus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count, alive = things.answer
         rate = np.interp(count / np.maximum(alive, 1), np.arange(n) / (n - 1), rates[kind])
         nothing = np.zeros(len(rate))
-        found.append(_beta_binomial(rate * (n + 1), (1 - rate) * (n + 1), nothing, nothing, _vote(n)))
+        found.append(_beta_binomial(rate * (n + 1), (1 - rate) * (n + 1), nothing, nothing, vote(n)))
     return found[0], found[1], found[2]
 
 
@@ -223,11 +223,6 @@ def _sighted(one: Consensus) -> tuple[Sighted, Sighted, Sighted]:
 def _each(function: Callable, things: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, second, third = (function(thing) for thing in things)
     return first, second, third
-
-
-def _vote(n_members: int) -> np.ndarray:
-    twice = 2 * np.arange(n_members + 1)
-    return np.where(twice == n_members, 0.5, twice > n_members)
 
 
 def _beta_binomial(a: float, b: float, count: np.ndarray, alive: np.ndarray, outcome: np.ndarray) -> np.ndarray:

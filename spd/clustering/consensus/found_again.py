@@ -128,13 +128,17 @@ def outcome_of(candidates: Candidates, n_members: int) -> Float[np.ndarray, "n_c
     """Step 2: h(0), h(1), .., h(M), from what could be seen in every member."""
     from scipy.optimize import isotonic_regression
 
-    twice = 2 * np.arange(n_members + 1)
-    vote = np.where(twice == n_members, 0.5, twice > n_members)
     everywhere = candidates.seen.alive_in == n_members
     count, weight = candidates.seen.found_in[everywhere].astype(np.int64), candidates.weight[everywhere]
     total = np.bincount(count, weight, minlength=n_members + 1) + 1
-    in_answer = np.bincount(count, weight * candidates.is_in_answer[everywhere], minlength=n_members + 1) + vote
-    return isotonic_regression(in_answer / total, weights=total).x
+    in_answer = np.bincount(count, weight * candidates.is_in_answer[everywhere], minlength=n_members + 1)
+    return isotonic_regression((in_answer + vote(n_members)) / total, weights=total).x
+
+
+def vote(n_members: int) -> Float[np.ndarray, "n_counts"]:
+    """1 above half of the members, half at half: what a vote makes of 0, 1, .., M members."""
+    twice = 2 * np.arange(n_members + 1)
+    return np.where(twice == n_members, 0.5, twice > n_members)
 
 
 def _density(a: Float[np.ndarray, "2"]) -> Float[np.ndarray, "n_nodes"]:

@@ -89,14 +89,10 @@ def _count(activity: Activity, first: int, last: int, workers: Workers, counts: 
     step = block_samples(activity.n, activity.n_samples, len(activity.rows))
     part = workers.part_of_rows(last - first)
     data = (activity.row_ptr, activity.rows, activity.cols, activity.col_ptr[:-1].copy(), activity.col_ptr[1:])
-
-    def count(end: int, begin: int, stop: int) -> None:
-        count_lower(*data, end, first, first + begin, first + stop, counts)
-
     for begin in range(0, activity.n_samples, step):
-        end = min(activity.n_samples, begin + step)
-        workers(partial(count, end), last - first, part)
-        yield end / activity.n_samples
+        until = min(activity.n_samples, begin + step)
+        workers(partial(count_lower, *data, until, first, counts), last - first, part)
+        yield until / activity.n_samples
 
 
 def listed_pairs(activity: Activity, workers: Workers, report: Report, max_pairs: int) -> Iterator[Pairs]:

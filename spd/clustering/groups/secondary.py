@@ -35,48 +35,26 @@ def secondary_memberships(
     found, share = np.full((n, SLOTS), -1, np.int64), np.zeros((n, SLOTS))
     chance = (about.n_fired[:k] / columns.n_samples, *_rates_by_number(firings))
     needed = 2 * np.log2(max(len(about.rate), 2)) * columns.clumps * np.log(2)
+    data = (firings.row_ptr, firings.rows, own, *chance, columns.col_ptr, columns.cols, needed, MIN_SHARES)
     step = max(1, MAX_COUNTS // k)
     for first in range(0, n, step):
         last = min(first + step, n)
-        counts, part = _count(columns, own, about, first, last, workers), workers.part_of_rows(last - first)
-
-        def choose(begin: int, end: int, first: int = first, counts: np.ndarray = counts) -> None:
-            choose_others(
-                firings.row_ptr,
-                firings.rows,
-                own,
-                *chance,
-                columns.col_ptr,
-                columns.cols,
-                needed,
-                MIN_SHARES,
-                first,
-                first + begin,
-                first + end,
-                counts,
-                found,
-                share,
-            )
-
-        workers(choose, last - first, part)
+        counts, part = _count(columns, own, firings, first, last, workers), workers.part_of_rows(last - first)
+        workers(partial(choose_others, *data, first, counts, found, share), last - first, part)
     return [(int(i), int(found[i, x]), float(share[i, x])) for i, x in zip(*np.nonzero(found >= 0), strict=True)]
 
 
 def _count(
-    columns: Columns, own: np.ndarray, about: Description, first: int, last: int, workers: Workers
+    columns: Columns, own: np.ndarray, firings: Activity, first: int, last: int, workers: Workers
 ) -> Int32[np.ndarray, "2 some k"]:
     """See kernels/secondary.count_firings; samples in blocks whose firings stay in the processor's cache."""
-    firings = about.firings
     counts = np.zeros((2, last - first, firings.n), np.int32)
     data = (firings.row_ptr, firings.rows, firings.col_ptr, firings.cols, own, columns.cols)
     places, ends, part = columns.col_ptr[:-1].copy(), columns.col_ptr[1:], workers.part_of_rows(last - first)
-
-    def count(stop: int, begin: int, end: int) -> None:
-        count_firings(*data, places, ends, stop, first, first + begin, first + end, counts)
-
     step = max(1, columns.n_samples // (1 + len(firings.rows) // BLOCK_ENTRIES))
     for begin in range(0, columns.n_samples, step):
-        workers(partial(count, min(begin + step, columns.n_samples)), last - first, part)
+        until = min(begin + step, columns.n_samples)
+        workers(partial(count_firings, *data, places, ends, until, first, counts), last - first, part)
     return counts
 
 

@@ -21,17 +21,18 @@ def place_of(i, start):
 
 
 @kernel(nogil=True)
-def count_lower(row_ptr, rows, cols, places, ends, end, start, first, last, counts):
-    """Add the samples cols[places[i]] .. end - 1 to the counts of i = first .. last - 1; each place moves behind them.
+def count_lower(row_ptr, rows, cols, places, ends, until, start, counts, first, last):
+    """Add the samples cols[places[i]] .. until - 1 to the counts of i = start + first .. start + last - 1; each place
+    moves behind them.
 
     Args:
         row_ptr, rows: who is active on each sample, ascending. cols: the samples of each, ascending, one after another.
         places, ends: (n,) where each one's next sample stands in `cols`, and where its last one ends.
     """
-    short = np.zeros(last, np.uint16)  # half of a row's size: the fastest cache holds them
-    for i in range(first, last):
+    short = np.zeros(start + last, np.uint16)  # half of a row's size: the fastest cache holds them
+    for i in range(start + first, start + last):
         begin = places[i]
-        stop = begin + np.searchsorted(cols[begin : ends[i]], end)
+        stop = begin + np.searchsorted(cols[begin : ends[i]], until)
         places[i] = stop
         place = place_of(i, start)
         for x in range(begin, stop, _SHORT_MAX):

@@ -6,9 +6,9 @@ from spd.clustering.math.kernels.jit import helper, kernel
 
 
 @kernel(nogil=True)
-def count_firings(fire_ptr, fires, fired_ptr, fired, group_of, cols, places, ends, end, start, first, last, counts):
-    """Count each group's firings on the samples cols[places[i]] .. end - 1 of the components i = first .. last - 1;
-    each place moves behind them.
+def count_firings(fire_ptr, fires, fired_ptr, fired, group_of, cols, places, ends, until, start, counts, first, last):
+    """Count each group's firings on the samples cols[places[i]] .. until - 1 of the components i = start + first ..
+    start + last - 1; each place moves behind them.
 
     Args:
         fire_ptr, fires: the groups that fire on each sample. fired_ptr, fired: the samples on which each group fires,
@@ -18,9 +18,9 @@ def count_firings(fire_ptr, fires, fired_ptr, fired, group_of, cols, places, end
         counts: (2, n_components, k) int32, those of component i at i - start: where its own group does not fire, and
             where it does.
     """
-    for i in range(first, last):
+    for i in range(start + first, start + last):
         begin, own = places[i], group_of[i]
-        stop = begin + np.searchsorted(cols[begin : ends[i]], end)
+        stop = begin + np.searchsorted(cols[begin : ends[i]], until)
         places[i] = stop
         y, y_end = (fired_ptr[own], fired_ptr[own + 1]) if own >= 0 else (0, 0)
         if begin < stop:
@@ -51,13 +51,13 @@ def choose_others(
     needed,
     min_shares,
     start,
-    first,
-    last,
     counts,
     found,
     share,
+    first,
+    last,
 ):
-    """The other groups of components first .. last - 1.
+    """The other groups of components start + first .. start + last - 1.
 
     By chance another group fires there as often as at all; or as often as where the component is active with its own
     group (the firings of some groups are correlated, and some firings of the own group are missed); or as often as on
@@ -73,7 +73,7 @@ def choose_others(
             falls on their firings beyond chance, the largest first.
     """
     n_samples = len(fire_ptr) - 1
-    for i in range(first, last):
+    for i in range(start + first, start + last):
         apart, joint, own = counts[0, i - start], counts[1, i - start], group_of[i]
         samples = cols[col_ptr[i] : col_ptr[i + 1]]
         n_active = len(samples)
